@@ -1,0 +1,391 @@
+// The body of one function: locals and structured control (WebAssembly Core
+// Specification 3.0, 5.4.1 to 5.4.5). Statements are encoded as they come.
+
+import {
+  type Expr,
+  expr,
+  type ExprOf,
+  i32,
+  type I32Like,
+  VAL_TYPE_CODE,
+  type ValType,
+} from "./expr.ts";
+import type { FuncRef, FuncType, ModuleBuilder, TagRef } from "./module.ts";
+import type { Stmt } from "./memory.ts";
+import { Writer } from "./writer.ts";
+
+const EMPTY_BLOCK = 0x40;
+
+/** The expressions for a list of value types. */
+export type Values<T extends readonly ValType[]> = {
+  [K in keyof T]: ExprOf[T[K]];
+};
+
+/** Where a branch goes: the end of a block, or the start of a loop. */
+export class Label {
+  /** @param depth how many blocks enclosed the statement when it was opened */
+  constructor(readonly depth: number) {}
+}
+
+/** A local that may be assigned again. */
+export class Var<T extends ValType> {
+  constructor(readonly index: number, readonly type: T) {}
+  /** Its present value: use it before the next assignment, or bind it. */
+  get(): ExprOf[T] {
+    return expr(this.type, localBytes(0x20, this.index));
+  }
+}
+
+function localBytes(opcode: number, index: number): number[] {
+  return index < 0x80
+    ? [opcode, index]
+    : [opcode, (index & 0x7f) | 0x80, index >> 7];
+}
+
+/** Builds one function body. */
+export class FunctionBuilder {
+  readonly #out = new Writer(256);
+  readonly #locals: ValType[] = [];
+  readonly #free = new Map<ValType, number[]>();
+  #scope: [ValType, number][] | undefined;
+  #depth = 0;
+
+  /**
+   * @param module the module it belongs to, which interns its types
+   * @param type its parameters and results
+   */
+  constructor(readonly module: ModuleBuilder, readonly type: FuncType) {}
+
+  /** The parameter at `index`. */
+  param<T extends ValType>(index: number, type: T): ExprOf[T] {
+    if (this.type.params[index] !== type) {
+      throw new TypeError(
+        `Parameter ${index} is ${this.type.params[index]}, not ${type}`,
+      );
+    }
+    return expr(type, localBytes(0x20, index), [], true);
+  }
+
+  /** The parameter at `index` as a local that may be assigned. */
+  paramVar<T extends ValType>(index: number, type: T): Var<T> {
+    this.param(index, type);
+    return new Var(index, type);
+  }
+
+  #newLocal(type: ValType): number {
+    const index = this.#free.get(type)?.pop() ??
+      this.type.params.length + this.#locals.push(type) - 1;
+    this.#scope?.push([type, index]);
+    return index;
+  }
+
+  /**
+   * Evaluates now and keeps the value; the result may be used any number of
+   * times. Constants and kept values are returned as they are.
+   */
+  let<E extends Expr>(value: E): E {
+    if (value.stable) return value;
+    const index = this.#newLocal(value.type);
+    value.emit(this.#out);
+    this.#out.append(localBytes(0x21, index));
+    return expr(value.type, localBytes(0x20, index), [], true) as Expr as E;
+  }
+
+  /** A new mutable local, zero unless it is given a value. */
+  var<T extends ValType>(type: T, value?: ExprOf[T]): Var<T> {
+    const variable = new Var(this.#newLocal(type), type);
+    // A recycled local is not zero, so a variable is always assigned.
+    this.set(variable, value ?? zero(type));
+    return variable;
+  }
+
+  /** Assigns a variable. */
+  set<T extends ValType>(variable: Var<T>, value: ExprOf[T]): void {
+    (value as Expr).emit(this.#out);
+    this.#out.append(localBytes(0x21, variable.index));
+  }
+
+  /** Runs `body`, then lets later locals reuse those that it made. */
+  scope(body: () => void): void {
+    const outer = this.#scope;
+    this.#scope = [];
+    body();
+    for (const [type, index] of this.#scope) {
+      const list = this.#free.get(type);
+      if (list === undefined) this.#free.set(type, [index]);
+      else list.push(index);
+    }
+    this.#scope = outer;
+  }
+
+  /** Appends a statement: a store, a fill, a fence. */
+  do(statement: Stmt): void {
+    statement.emit(this.#out);
+  }
+
+  /** Evaluates an expression for its effect (an atomic) and drops the value. */
+  drop(value: Expr): void {
+    value.emit(this.#out);
+    this.#out.byte(0x1a);
+  }
+
+  #nested(opcode: number, body: (label: Label) => void): void {
+    this.#out.byte(opcode);
+    this.#out.byte(EMPTY_BLOCK);
+    const label = new Label(this.#depth++);
+    body(label);
+    this.#depth--;
+    this.#out.byte(0x0b);
+  }
+
+  /** A block; branching to its label leaves it. */
+  block(body: (end: Label) => void): void {
+    this.#nested(0x02, body);
+  }
+
+  /** A loop; branching to its label starts it again; it ends by falling out. */
+  loop(body: (again: Label) => void): void {
+    this.#nested(0x03, body);
+  }
+
+  /** Conditional statements. A constant condition leaves only one arm. */
+  if(
+    condition: I32Like,
+    then: () => void,
+    otherwise?: () => void,
+  ): void {
+    const c = i32(condition);
+    if (c.value !== undefined) {
+      if (c.value !== 0) then();
+      else otherwise?.();
+      return;
+    }
+    c.emit(this.#out);
+    this.#nested(0x04, () => {
+      then();
+      if (otherwise !== undefined) {
+        this.#out.byte(0x05);
+        otherwise();
+      }
+    });
+  }
+
+  /** A value that depends on a condition; only the arm taken is evaluated. */
+  ifValue<T extends ValType>(
+    condition: I32Like,
+    type: T,
+    then: () => ExprOf[T],
+    otherwise: () => ExprOf[T],
+  ): ExprOf[T] {
+    const c = i32(condition);
+    if (c.value !== undefined) {
+      return this.let(
+        (c.value !== 0 ? then() : otherwise()) as Expr,
+      ) as ExprOf[T];
+    }
+    const index = this.#newLocal(type);
+    const result = new Var(index, type);
+    this.if(
+      c,
+      () => this.set(result, then()),
+      () => this.set(result, otherwise()),
+    );
+    return expr(type, localBytes(0x20, index), [], true);
+  }
+
+  /** Branches to a label. */
+  br(label: Label): void {
+    this.#out.byte(0x0c);
+    this.#out.u(this.#depth - 1 - label.depth);
+  }
+
+  /** Branches to a label where `condition` is not zero. */
+  brIf(label: Label, condition: I32Like): void {
+    i32(condition).emit(this.#out);
+    this.#out.byte(0x0d);
+    this.#out.u(this.#depth - 1 - label.depth);
+  }
+
+  /** Branches to `labels[index]`, or to `otherwise` beyond them. */
+  brTable(labels: readonly Label[], otherwise: Label, index: I32Like): void {
+    i32(index).emit(this.#out);
+    this.#out.byte(0x0e);
+    this.#out.u(labels.length);
+    for (const label of [...labels, otherwise]) {
+      this.#out.u(this.#depth - 1 - label.depth);
+    }
+  }
+
+  /** Runs `cases[index]`, or `otherwise` beyond them. */
+  switch(
+    index: I32Like,
+    cases: readonly (() => void)[],
+    otherwise: () => void = () => this.unreachable(),
+  ): void {
+    this.block((end) => {
+      // Blocks nest: the default outermost, then the cases in order inwards;
+      const nest = (remaining: number, labels: Label[]) => {
+        if (remaining < 0) {
+          this.brTable(labels.slice(1), labels[0]!, index);
+          return;
+        }
+        this.block((label) => nest(remaining - 1, [...labels, label]));
+        const arm = remaining === cases.length
+          ? otherwise
+          : cases[cases.length - 1 - remaining]!;
+        arm();
+        this.br(end);
+      };
+      nest(cases.length, []);
+    });
+  }
+
+  /** Returns from the function. */
+  return(...values: Expr[]): void {
+    for (const value of values) value.emit(this.#out);
+    this.#out.byte(0x0f);
+  }
+
+  /** Traps. */
+  unreachable(): void {
+    this.#out.byte(0x00);
+  }
+
+  #arguments(callee: FuncType, values: readonly Expr[]): void {
+    if (
+      values.length !== callee.params.length ||
+      values.some((v, i) => v.type !== callee.params[i])
+    ) {
+      throw new TypeError(
+        `Cannot call a function of (${callee.params}) with (${
+          values.map((v) => v.type)
+        })`,
+      );
+    }
+    for (const value of values) value.emit(this.#out);
+  }
+
+  #results<R extends readonly ValType[]>(types: R): Values<R> {
+    const locals = types.map((type) => this.#newLocal(type));
+    for (const local of locals.toReversed()) {
+      this.#out.append(localBytes(0x21, local));
+    }
+    return types.map((type, i) =>
+      expr(type, localBytes(0x20, locals[i]!), [], true)
+    ) as unknown as Values<R>;
+  }
+
+  /** Calls a function; its results are kept values. */
+  call<R extends readonly ValType[]>(
+    callee: FuncRef<R>,
+    ...values: Expr[]
+  ): Values<R> {
+    this.#arguments(callee.type, values);
+    this.#out.byte(0x10);
+    this.#out.u(callee.index);
+    return this.#results(callee.type.results as R);
+  }
+
+  /** Calls the function at `index` of table 0. */
+  callIndirect<R extends readonly ValType[]>(
+    type: FuncType & { readonly results: R },
+    index: I32Like,
+    ...values: Expr[]
+  ): Values<R> {
+    this.#arguments(type, values);
+    i32(index).emit(this.#out);
+    this.#out.byte(0x11);
+    this.#out.u(this.module.typeIndex(type));
+    this.#out.byte(0);
+    return this.#results(type.results);
+  }
+
+  /** Replaces this call by a call of `callee`. */
+  returnCall(callee: FuncRef, ...values: Expr[]): void {
+    this.#arguments(callee.type, values);
+    this.#out.byte(0x12);
+    this.#out.u(callee.index);
+  }
+
+  /** Replaces this call by a call of the function at `index` of table 0. */
+  returnCallIndirect(
+    type: FuncType,
+    index: I32Like,
+    ...values: Expr[]
+  ): void {
+    this.#arguments(type, values);
+    i32(index).emit(this.#out);
+    this.#out.byte(0x13);
+    this.#out.u(this.module.typeIndex(type));
+    this.#out.byte(0);
+  }
+
+  /** Throws an exception. */
+  throw(tag: TagRef, ...values: Expr[]): void {
+    this.#arguments({ params: tag.params, results: [] }, values);
+    this.#out.byte(0x08);
+    this.#out.u(tag.index);
+  }
+
+  /**
+   * Runs `body`; where it throws `tag`, runs `handler` with the exception's
+   * values. A tail call inside `body` leaves the protection behind.
+   */
+  try<P extends readonly ValType[]>(
+    body: () => void,
+    tag: TagRef<P>,
+    handler: (...values: Values<P>) => void,
+  ): void {
+    this.block((done) => {
+      // A block whose results are the exception's values.
+      this.#out.byte(0x02);
+      this.#out.u(this.module.typeIndex({ params: [], results: tag.params }));
+      this.#depth++;
+      this.#out.append([0x1f, EMPTY_BLOCK, 1, 0]);
+      this.#out.u(tag.index);
+      this.#out.u(0); // Counted from outside the try_table.
+      this.#depth++;
+      body();
+      this.#depth--;
+      this.#out.byte(0x0b);
+      this.br(done);
+      this.#depth--;
+      this.#out.byte(0x0b);
+      handler(...this.#results(tag.params) as Values<P>);
+    });
+  }
+
+  /** The function's entry in the code section, without its length. */
+  encode(out: Writer): void {
+    const groups: [number, ValType][] = [];
+    for (const type of this.#locals) {
+      const last = groups.at(-1);
+      if (last?.[1] === type) last[0]++;
+      else groups.push([1, type]);
+    }
+    out.u(groups.length);
+    for (const [count, type] of groups) {
+      out.u(count);
+      out.byte(VAL_TYPE_CODE[type]);
+    }
+    out.append(this.#out.bytes);
+    // Every path returns or tail-calls explicitly where there are results.
+    if (this.type.results.length > 0) out.byte(0x00);
+    out.byte(0x0b);
+  }
+}
+
+function zero<T extends ValType>(type: T): ExprOf[T] {
+  switch (type) {
+    case "i32":
+      return expr(type, [0x41, 0], [], true);
+    case "i64":
+      return expr(type, [0x42, 0], [], true);
+    case "f32":
+      return expr(type, [0x43, 0, 0, 0, 0], [], true);
+    case "f64":
+      return expr(type, [0x44, 0, 0, 0, 0, 0, 0, 0, 0], [], true);
+    default:
+      return expr(type, [0xfd, 0x0c, ...new Uint8Array(16)], [], true);
+  }
+}

@@ -1,0 +1,261 @@
+// A WebAssembly module under construction (WebAssembly Core Specification 3.0,
+// 5.5 "Modules"): interned types, imports, functions, tags, one element segment.
+
+import { VAL_TYPE_CODE, type ValType } from "./expr.ts";
+import { FunctionBuilder } from "./func.ts";
+import { type AddressType, Memory } from "./memory.ts";
+import { Writer } from "./writer.ts";
+
+/** A function's parameters and results. */
+export interface FuncType<R extends readonly ValType[] = readonly ValType[]> {
+  /** value types of the parameters */
+  readonly params: readonly ValType[];
+  /** value types of the results */
+  readonly results: R;
+}
+
+/** A function that can be called from inside the module. */
+export interface FuncRef<R extends readonly ValType[] = readonly ValType[]> {
+  /** its index in the module */
+  readonly index: number;
+  /** its name, for exports and messages */
+  readonly name: string;
+  /** its parameters and results */
+  readonly type: FuncType<R>;
+}
+
+/** An exception tag. */
+export interface TagRef<P extends readonly ValType[] = readonly ValType[]> {
+  /** its index in the module */
+  readonly index: number;
+  /** value types of what an exception carries */
+  readonly params: P;
+}
+
+/** The limits of an imported memory, in pages of 64 KiB. */
+export interface MemoryLimits {
+  /** pages that it has at least */
+  readonly min: number;
+  /** pages that it may grow to */
+  readonly max: number;
+  /** whether it is a shared memory */
+  readonly shared: boolean;
+}
+
+interface Import {
+  readonly module: string;
+  readonly name: string;
+  readonly kind: number;
+  readonly encode: (out: Writer) => void;
+}
+
+/** Builds the binary of one module. */
+export class ModuleBuilder {
+  readonly #types = new Map<string, number>();
+  readonly #typeBytes = new Writer(64);
+  readonly #imports: Import[] = [];
+  readonly #functions: { ref: FuncRef; body?: FunctionBuilder }[] = [];
+  readonly #exports: FuncRef[] = [];
+  readonly #elements: { offset: number; functions: FuncRef[] }[] = [];
+  #importedFunctions = 0;
+  #memories = 0;
+  #tags = 0;
+
+  /** The index of a function type, which is added where it is new. */
+  typeIndex(type: FuncType): number {
+    const key = `${type.params}:${type.results}`;
+    const known = this.#types.get(key);
+    if (known !== undefined) return known;
+    const index = this.#types.size;
+    this.#types.set(key, index);
+    this.#typeBytes.byte(0x60);
+    for (const list of [type.params, type.results]) {
+      this.#typeBytes.u(list.length);
+      for (const value of list) this.#typeBytes.byte(VAL_TYPE_CODE[value]);
+    }
+    return index;
+  }
+
+  #import(entry: Import): void {
+    if (this.#functions.length > 0) {
+      throw new Error(
+        `Cannot import "${entry.name}": imports come before functions`,
+      );
+    }
+    this.#imports.push(entry);
+  }
+
+  /** Imports a function. */
+  importFunction<const R extends readonly ValType[]>(
+    module: string,
+    name: string,
+    params: readonly ValType[],
+    results: R,
+  ): FuncRef<R> {
+    const type = { params, results };
+    const typeIndex = this.typeIndex(type);
+    this.#import({ module, name, kind: 0, encode: (out) => out.u(typeIndex) });
+    return { index: this.#importedFunctions++, name, type };
+  }
+
+  /** Imports a memory. */
+  importMemory<A extends AddressType>(
+    module: string,
+    name: string,
+    addressType: A,
+    limits: MemoryLimits,
+  ): Memory<A> {
+    const flags = 1 | (limits.shared ? 2 : 0) | (addressType === "i64" ? 4 : 0);
+    this.#import({
+      module,
+      name,
+      kind: 2,
+      encode: (out) => {
+        out.byte(flags);
+        out.u(limits.min);
+        out.u(limits.max);
+      },
+    });
+    return new Memory(this.#memories++, addressType);
+  }
+
+  /** Imports the function table, which is table 0. */
+  importTable(module: string, name: string, min: number): void {
+    this.#import({
+      module,
+      name,
+      kind: 1,
+      encode: (out) => {
+        out.append([0x70, 0x00]);
+        out.u(min);
+      },
+    });
+  }
+
+  /** Imports an exception tag. */
+  importTag<const P extends readonly ValType[]>(
+    module: string,
+    name: string,
+    params: P,
+  ): TagRef<P> {
+    const typeIndex = this.typeIndex({ params, results: [] });
+    this.#import({
+      module,
+      name,
+      kind: 4,
+      encode: (out) => {
+        out.byte(0);
+        out.u(typeIndex);
+      },
+    });
+    return { index: this.#tags++, params };
+  }
+
+  /** Announces a function, so that others can call it before its body. */
+  declare<const R extends readonly ValType[]>(
+    name: string,
+    params: readonly ValType[],
+    results: R,
+  ): FuncRef<R> {
+    const type = { params, results };
+    this.typeIndex(type);
+    const index = this.#importedFunctions + this.#functions.length;
+    const ref = { index, name, type };
+    this.#functions.push({ ref });
+    return ref;
+  }
+
+  /** Gives an announced function its body. */
+  define(ref: FuncRef, build: (f: FunctionBuilder) => void): void {
+    const entry = this.#functions[ref.index - this.#importedFunctions];
+    if (entry?.ref !== ref || entry.body !== undefined) {
+      throw new Error(`Cannot define "${ref.name}": not an open declaration`);
+    }
+    const body = new FunctionBuilder(this, ref.type);
+    build(body);
+    entry.body = body;
+  }
+
+  /** Announces and defines a function. */
+  func<const R extends readonly ValType[]>(
+    name: string,
+    params: readonly ValType[],
+    results: R,
+    build: (f: FunctionBuilder) => void,
+  ): FuncRef<R> {
+    const ref = this.declare(name, params, results);
+    this.define(ref, build);
+    return ref;
+  }
+
+  /** Exports a function under its name. */
+  export(ref: FuncRef): void {
+    this.#exports.push(ref);
+  }
+
+  /** Puts functions into table 0 from `offset` on. */
+  elements(offset: number, functions: readonly FuncRef[]): void {
+    this.#elements.push({ offset, functions: [...functions] });
+  }
+
+  /** The module's binary. */
+  encode(): Uint8Array<ArrayBuffer> {
+    const out = new Writer(1 << 16);
+    out.append([0x00, 0x61, 0x73, 0x6d, 1, 0, 0, 0]);
+    section(out, 1, this.#types.size, (s) => s.append(this.#typeBytes.bytes));
+    section(out, 2, this.#imports.length, (s) => {
+      for (const entry of this.#imports) {
+        s.name(entry.module);
+        s.name(entry.name);
+        s.byte(entry.kind);
+        entry.encode(s);
+      }
+    });
+    section(out, 3, this.#functions.length, (s) => {
+      for (const { ref } of this.#functions) s.u(this.typeIndex(ref.type));
+    });
+    section(out, 7, this.#exports.length, (s) => {
+      for (const ref of this.#exports) {
+        s.name(ref.name);
+        s.byte(0);
+        s.u(ref.index);
+      }
+    });
+    section(out, 9, this.#elements.length, (s) => {
+      for (const { offset, functions } of this.#elements) {
+        s.append([0x00, 0x41]);
+        s.s32(offset);
+        s.byte(0x0b);
+        s.u(functions.length);
+        for (const ref of functions) s.u(ref.index);
+      }
+    });
+    section(out, 10, this.#functions.length, (s) => {
+      for (const { ref, body } of this.#functions) {
+        if (body === undefined) {
+          throw new Error(`Function "${ref.name}" is declared but not defined`);
+        }
+        const code = new Writer(256);
+        body.encode(code);
+        s.u(code.length);
+        s.append(code.bytes);
+      }
+    });
+    return out.bytes.slice();
+  }
+}
+
+function section(
+  out: Writer,
+  id: number,
+  count: number,
+  write: (out: Writer) => void,
+): void {
+  if (count === 0) return;
+  const body = new Writer(1024);
+  body.u(count);
+  write(body);
+  out.byte(id);
+  out.u(body.length);
+  out.append(body.bytes);
+}
