@@ -150,7 +150,7 @@ const EXCLUDED_MNEMONICS = new Set(
 
 /** BSWAP r16 is undefined; 16-bit branches leave EIP in the first 64 KiB, where nothing is. */
 const EXCLUDED_CODES =
-  /^Bswap_r16$|_rel8_16$|_rel16$|^(Call|Jmp)_rm16$|^Retnw(_imm16)?$|_m16(16|32|64)$/;
+  /^Bswap_r16$|_rel8_16(_|$)|_rel16$|^(Call|Jmp)_rm16$|^Retnw(_imm16)?$|_m16(16|32|64)$/;
 
 const RM_KINDS = new Set<Kind>([
   ...[Kind.r8_or_mem, Kind.r16_or_mem, Kind.r32_or_mem, Kind.r64_or_mem],

@@ -7,8 +7,8 @@ import {
   type Instruction,
   Mnemonic,
   OpCodeOperandKind as Kind,
+  Register,
 } from "iced-x86";
-import { Register } from "iced-x86";
 import { CODE_BASE, CODE_SIZE, type CpuCase } from "../native/native.ts";
 import { Draft, GPR, type Plan } from "./draft.ts";
 import { type CodeFacts, type Form, formsOf } from "./forms.ts";
@@ -37,6 +37,8 @@ export interface SnippetInstruction {
   undefinedStatus: number;
   /** By operand, as far as operands are registers. */
   registers: readonly number[];
+  /** Linear address of the memory operand. */
+  target?: number;
 }
 
 /** A case with its origin. */
@@ -275,6 +277,7 @@ export class Generator {
   readonly forms: readonly Form[];
   readonly #options: GeneratorOptions;
   readonly #neighbours: Record<64 | 32, Form[]>;
+  readonly #wait: Form | undefined;
   readonly #encoders = { 64: new Encoder(64), 32: new Encoder(32) };
 
   constructor(options: GeneratorOptions) {
@@ -287,6 +290,7 @@ export class Generator {
       throw new RangeError("Cannot make cases: no form matches");
     }
     const sociable = all.filter(isSociable);
+    this.#wait = all.find(({ facts }) => facts.mnemonic === Mnemonic.Wait);
     this.#neighbours = {
       64: sociable.filter(({ facts }) => facts.in64),
       32: sociable.filter(({ facts }) => facts.in32),
@@ -326,6 +330,10 @@ export class Generator {
       if (isInMode(neighbour.facts, mode)) {
         forms.splice(rng.below(forms.length + 1), 0, neighbour);
       }
+    }
+    // Unmasked x87 exceptions wait for the next x87 instruction.
+    if (form.facts.isX87 && this.#wait && rng.chance(40)) {
+      forms.push(this.#wait);
     }
     // Nothing follows a branch, so one at most.
     const branch = forms.find(isBranch);
@@ -382,6 +390,7 @@ export class Generator {
       undefinedFlags: taints[index]!.flags,
       undefinedStatus: taints[index]!.status,
       registers: plan.registers,
+      ...(plan.memory ? { target: plan.memory.target } : {}),
     }));
     return { test: draft.finish(code), instructions };
   }

@@ -1,0 +1,331 @@
+// Compares what two executors made of a case. Only what `undefined.ts` lists, with its reasons,
+// may differ; the rest of the state must agree to the bit.
+
+import type { CpuOutcome } from "../native/native.ts";
+import type { FuzzCase, SnippetInstruction } from "./generator.ts";
+import { FX } from "./fx_image.ts";
+import {
+  BIT_SCAN,
+  MANY_LOADS,
+  MANY_STORES,
+  PARTIAL_REMAINDER,
+  RECIPROCAL,
+  TRANSCENDENTAL,
+} from "./undefined.ts";
+
+/** A part of the state in which two outcomes differ. */
+export interface Difference {
+  /** Register, field, or memory window with offset. */
+  what: string;
+  expected: string;
+  actual: string;
+}
+
+const GPR_NAMES = [
+  ...[
+    "rax",
+    "rcx",
+    "rdx",
+    "rbx",
+    "rsp",
+    "rbp",
+    "rsi",
+    "rdi",
+    "r8",
+    "r9",
+    "r10",
+    "r11",
+  ],
+  ...["r12", "r13", "r14", "r15"],
+];
+const FLAG_NAMES: readonly (readonly [number, string])[] = [
+  ...[[0x1, "CF"], [0x4, "PF"], [0x10, "AF"], [0x40, "ZF"], [
+    0x80,
+    "SF",
+  ]] as const,
+  ...[[0x100, "TF"], [0x200, "IF"], [0x400, "DF"], [0x800, "OF"], [
+    0x4000,
+    "NT",
+  ]] as const,
+  ...[[0x10000, "RF"], [0x40000, "AC"], [0x200000, "ID"]] as const,
+];
+const ZF = 0x40;
+/** Part of the image that a fault pushes, not of the state. */
+const RF = 0x10000;
+const C0_C1_C3 = 0x4300;
+const C2 = 0x400;
+/** C1, PE and UE: how an inexact result was rounded. */
+const ROUNDING_STATUS = 0x230;
+/** ES and B, which follow from the exceptions and their masks. */
+const SUMMARY_STATUS = 0x8080;
+const PAGE_FAULT = 14;
+/** From here on Linux hides from user programs whether a page is present. */
+const KERNEL_HALF = 1n << 47n;
+const RECIPROCAL_TOLERANCE = 3 / 4096;
+
+/** The names of the flags that are set. */
+export function flagNames(flags: number): string {
+  return FLAG_NAMES.filter(([bit]) => flags & bit).map(([, name]) => name).join(
+    " ",
+  );
+}
+
+function hex(value: bigint | number, digits = 1): string {
+  return value.toString(16).padStart(digits, "0");
+}
+
+/** A 128-bit register as 32 digits, most significant first. */
+function hexBytes(bytes: Uint8Array, at: number, size: number): string {
+  return Array.from(bytes.subarray(at, at + size), (byte) => hex(byte, 2))
+    .reverse().join("");
+}
+
+class Comparison {
+  readonly differences: Difference[] = [];
+  /** The last instruction that ran to its end, and the one that did not. */
+  readonly last: SnippetInstruction | undefined;
+  readonly faulting: SnippetInstruction | undefined;
+  readonly case: FuzzCase;
+  readonly expected: CpuOutcome;
+  readonly actual: CpuOutcome;
+
+  constructor(test: FuzzCase, expected: CpuOutcome, actual: CpuOutcome) {
+    this.case = test;
+    this.expected = expected;
+    this.actual = actual;
+    const count = completed(test, expected);
+    this.last = test.instructions[count - 1];
+    this.faulting = test.instructions[count];
+  }
+
+  ran(mnemonics: ReadonlySet<number>): boolean {
+    return this.case.instructions.some(({ form }) =>
+      mnemonics.has(form.facts.mnemonic)
+    );
+  }
+
+  isFaultIn(mnemonics: ReadonlySet<number>): boolean {
+    return this.expected.vector === PAGE_FAULT && this.faulting !== undefined &&
+      mnemonics.has(this.faulting.form.facts.mnemonic);
+  }
+
+  add(what: string, expected: string, actual: string): void {
+    if (expected !== actual) this.differences.push({ what, expected, actual });
+  }
+}
+
+/** How many instructions ran to their end. */
+function completed({ instructions }: FuzzCase, { rip }: CpuOutcome): number {
+  const address = Number(rip);
+  const first = instructions[0]!.address;
+  const { address: last, length } = instructions.at(-1)!;
+  // Anywhere else a branch must have led, and branches come last.
+  if (address < first || address > last + length) return instructions.length;
+  return instructions.filter((one) => one.address + one.length <= address)
+    .length;
+}
+
+function compareEnd(comparison: Comparison): void {
+  const { expected, actual } = comparison;
+  comparison.add("vector", `${expected.vector}`, `${actual.vector}`);
+  comparison.add("rip", hex(expected.rip), hex(actual.rip));
+  const anyAddress = comparison.isFaultIn(MANY_STORES) ||
+    comparison.isFaultIn(MANY_LOADS);
+  if (!anyAddress) comparison.add("cr2", hex(expected.cr2), hex(actual.cr2));
+  const ignored = expected.vector === PAGE_FAULT && expected.cr2 >= KERNEL_HALF
+    ? 1
+    : 0;
+  comparison.add(
+    "error code",
+    hex(expected.errorCode | ignored),
+    hex(actual.errorCode | ignored),
+  );
+}
+
+function compareFlags(comparison: Comparison): void {
+  const ignored = (comparison.last?.undefinedFlags ?? 0) | RF;
+  const expected = Number(comparison.expected.rflags) & ~ignored;
+  const actual = Number(comparison.actual.rflags) & ~ignored;
+  if (expected !== actual) {
+    const differ = expected ^ actual;
+    comparison.add(
+      `rflags (${flagNames(differ)})`,
+      `${hex(expected, 6)} ${flagNames(expected)}`,
+      `${hex(actual, 6)} ${flagNames(actual)}`,
+    );
+  }
+}
+
+/** The register of which only the low half is defined: a 32-bit bit scan found nothing. */
+function halfDefined({ last, expected }: Comparison): number | undefined {
+  const scan = last && BIT_SCAN.has(last.form.facts.mnemonic) &&
+    last.form.facts.size === 4;
+  return scan && Number(expected.rflags) & ZF ? last.registers[0] : undefined;
+}
+
+function compareGpr(comparison: Comparison): void {
+  const half = halfDefined(comparison);
+  GPR_NAMES.forEach((name, register) => {
+    const mask = register === half ? 0xffffffffn : 0xffffffffffffffffn;
+    const expected = comparison.expected.gpr[register]! & mask;
+    const actual = comparison.actual.gpr[register]! & mask;
+    if (expected !== actual) {
+      comparison.add(name, hex(expected, 16), hex(actual, 16));
+    }
+  });
+}
+
+function view(bytes: Uint8Array): DataView {
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+}
+
+function ignoredStatus(comparison: Comparison, expected: DataView): number {
+  let ignored = comparison.last?.undefinedStatus ?? 0;
+  const status = expected.getUint16(FX.status, true);
+  if (comparison.ran(TRANSCENDENTAL)) {
+    const masksAll =
+      (~expected.getUint16(FX.control, true) & ROUNDING_STATUS & 0x3f) === 0;
+    ignored |= ROUNDING_STATUS | (masksAll ? 0 : SUMMARY_STATUS);
+  }
+  return comparison.ran(PARTIAL_REMAINDER) && status & C2
+    ? ignored | C0_C1_C3
+    : ignored;
+}
+
+function compareControl(comparison: Comparison): void {
+  const expected = view(comparison.expected.fx);
+  const actual = view(comparison.actual.fx);
+  const field = (name: string, at: number, ignored: number) => {
+    const read = (from: DataView) =>
+      hex(from.getUint16(at, true) & ~ignored, 4);
+    comparison.add(name, read(expected), read(actual));
+  };
+  field("fcw", FX.control, 0);
+  field("fsw", FX.status, ignoredStatus(comparison, expected));
+  field("ftw", FX.tags, 0);
+  field("mxcsr", FX.mxcsr, 0);
+  // FOP, FIP and FDP are not compared: which instructions set them, and whether without an unmasked
+  // exception, differs between AMD, Intel and Intel's generations. Nor is MXCSR_MASK, which says
+  // whether the processor has misaligned SSE.
+}
+
+/** An 80-bit number's place among all of its sign, for distances in units of the last place. */
+function ordinal(from: DataView, at: number): bigint {
+  const significand = from.getBigUint64(at, true);
+  const exponent = BigInt(from.getUint16(at + 8, true) & 0x7fff);
+  // The integer bit is implied by the exponent, so neighbours are one apart across powers of two.
+  return exponent << 63n | significand & 0x7fffffffffffffffn;
+}
+
+function isNearFloat80(
+  expected: DataView,
+  actual: DataView,
+  at: number,
+): boolean {
+  const sign = (from: DataView) => from.getUint8(at + 9) >> 7;
+  const distance = ordinal(expected, at) - ordinal(actual, at);
+  return sign(expected) === sign(actual) && distance >= -1n && distance <= 1n;
+}
+
+function isNearFloat32s(
+  expected: DataView,
+  actual: DataView,
+  at: number,
+): boolean {
+  for (let lane = at; lane < at + 16; lane += 4) {
+    if (expected.getUint32(lane, true) === actual.getUint32(lane, true)) {
+      continue;
+    }
+    const wanted = expected.getFloat32(lane, true);
+    const got = actual.getFloat32(lane, true);
+    if (!(Math.abs(wanted - got) <= Math.abs(wanted) * RECIPROCAL_TOLERANCE)) {
+      return false;
+    }
+  }
+  return true;
+}
+
+function compareRegisters(comparison: Comparison): void {
+  const expected = comparison.expected.fx;
+  const actual = comparison.actual.fx;
+  const near80 = comparison.ran(TRANSCENDENTAL);
+  const near32 = comparison.ran(RECIPROCAL);
+  for (let register = 0; register < 8; register++) {
+    const at = FX.st + register * 16;
+    if (near80 && isNearFloat80(view(expected), view(actual), at)) continue;
+    compareBytes(comparison, `st${register}`, expected, actual, at, 10);
+  }
+  for (let register = 0; register < 16; register++) {
+    const at = FX.xmm + register * 16;
+    if (near32 && isNearFloat32s(view(expected), view(actual), at)) continue;
+    compareBytes(comparison, `xmm${register}`, expected, actual, at, 16);
+  }
+}
+
+function compareBytes(
+  comparison: Comparison,
+  what: string,
+  expected: Uint8Array,
+  actual: Uint8Array,
+  at: number,
+  size: number,
+): void {
+  for (let byte = at; byte < at + size; byte++) {
+    if (expected[byte] === actual[byte]) continue;
+    return comparison.add(
+      what,
+      hexBytes(expected, at, size),
+      hexBytes(actual, at, size),
+    );
+  }
+}
+
+/** Offsets into the data window of bytes that FXSAVE fills with what is the processor's own. */
+function ignoredData(
+  { case: { test, instructions } }: Comparison,
+): (offset: number) => boolean {
+  const save = instructions.find(({ form }) => /^Fxsave/.test(form.facts.name));
+  if (save?.target === undefined) return () => false;
+  const mask = save.target - test.dataBase + FX.mxcsr + 4;
+  return (offset) => offset >= mask && offset < mask + 4;
+}
+
+function compareMemory(comparison: Comparison): void {
+  if (comparison.isFaultIn(MANY_STORES)) return;
+  const ignored = ignoredData(comparison);
+  const compare = (name: string, expected: Uint8Array, actual: Uint8Array) => {
+    const differs = (at: number) => expected[at] !== actual[at] && !ignored(at);
+    let first = 0;
+    while (first < expected.length && !differs(first)) first++;
+    if (first === expected.length) return;
+    let last = expected.length - 1;
+    while (!differs(last)) last--;
+    const size = Math.min(16, last - first + 1);
+    const what = `${name}+${hex(first)}${
+      last - first >= 16 ? ` to +${hex(last)}` : ""
+    }`;
+    comparison.add(
+      what,
+      hexBytes(expected, first, size),
+      hexBytes(actual, first, size),
+    );
+  };
+  compare("data", comparison.expected.data, comparison.actual.data);
+  compare("stack", comparison.expected.stack, comparison.actual.stack);
+}
+
+/** All in which `actual` departs from `expected` without an architectural excuse. */
+export function compareOutcomes(
+  test: FuzzCase,
+  expected: CpuOutcome,
+  actual: CpuOutcome,
+): Difference[] {
+  const comparison = new Comparison(test, expected, actual);
+  compareEnd(comparison);
+  compareFlags(comparison);
+  compareGpr(comparison);
+  compareControl(comparison);
+  compareRegisters(comparison);
+  compareMemory(comparison);
+  return comparison.differences;
+}
