@@ -189,7 +189,7 @@ const KEEPS_CARRY = mnemonics("Sar");
 
 /**
  * Flags that a shift or rotate leaves undefined: OF unless the count is one, AF unless it is zero,
- * and CF if a SHL or SHR goes beyond an operand of `size` bytes.
+ * and CF if a SHL or SHR shifts all bits of its `size` bytes out, or a SHLD or SHRD more than all.
  */
 function shiftFlags(
   mnemonic: Mnemonic,
@@ -202,8 +202,9 @@ function shiftFlags(
   if (masked === 0) return 0;
   const overflow = masked === 1 ? 0 : OF;
   if (ROTATES.has(mnemonic)) return overflow;
-  const beyond = masked === undefined || masked >= size * 8;
-  const carry = beyond && size < 4 && !KEEPS_CARRY.has(mnemonic) ? CF : 0;
+  const most = size * 8 - (DOUBLE_SHIFTS.has(mnemonic) ? 0 : 1);
+  const beyond = size < 4 && (masked === undefined || masked > most);
+  const carry = beyond && !KEEPS_CARRY.has(mnemonic) ? CF : 0;
   return overflow | AF | carry;
 }
 
