@@ -45,8 +45,8 @@ function statusWord(rng: Prng, control: number): number {
 
 function tagByte(rng: Prng): number {
   const kind = rng.below(10);
-  if (kind < 4) return 0xff;
-  return kind < 5 ? 0 : rng.below(256);
+  if (kind < 7) return 0xff;
+  return kind < 8 ? 0 : rng.below(256);
 }
 
 /** An MXCSR value without reserved bits. */

@@ -240,6 +240,23 @@ const stringLengths: Preparation = (draft) => {
   }
 };
 
+/** Random bytes hardly ever compare equal: searches and comparisons need runs of one value. */
+const stringSearch: Preparation = (draft, plan) => {
+  const { rng } = draft;
+  // SSE has a CMPSD as well.
+  const isString = plan.form.facts.operands.includes(Kind.es_rDI);
+  if (!isString || rng.chance(35)) return;
+  const byte = draft.low(GPR.rax) & 0xff;
+  if (!draft.isPinned(GPR.rax)) {
+    draft.setLow(GPR.rax, byte * 0x01010101);
+    draft.setHigh(GPR.rax, byte * 0x01010101);
+  }
+  for (let at = 0; at < DATA_WINDOW; at++) draft.data.setUint8(at, byte);
+  for (let count = rng.below(12); count > 0; count--) {
+    draft.data.setUint8(rng.below(DATA_WINDOW), rng.u32());
+  }
+};
+
 /** Packed shifts by a register take all 64 bits of it: mostly a count in range. */
 const vectorShift: Preparation = (draft, plan) => {
   if (draft.rng.chance(25)) return;
@@ -359,6 +376,19 @@ const ROWS: readonly {
       "Psrlq",
       "Psraw",
       "Psrad",
+    ],
+  },
+  {
+    prepare: stringSearch,
+    mnemonics: [
+      "Scasb",
+      "Scasw",
+      "Scasd",
+      "Scasq",
+      "Cmpsb",
+      "Cmpsw",
+      "Cmpsd",
+      "Cmpsq",
     ],
   },
   { prepare: loadMxcsr, mnemonics: ["Ldmxcsr"] },
