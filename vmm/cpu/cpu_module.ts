@@ -1,0 +1,99 @@
+// What every module of emitted code shares: the two memories, the table of
+// handlers, the trap tag, and the runtime functions by name. One module defines
+// the runtime; all others import it.
+
+import {
+  type FuncRef,
+  type FunctionBuilder,
+  type Memory,
+  ModuleBuilder,
+  type TagRef,
+  type ValType,
+} from "./wasm/mod.ts";
+import { STATE_PAGES } from "./state.ts";
+import { HOST_SIGNATURES, type HostName } from "./runtime/host.ts";
+import { RUNTIME_SIGNATURES, type RuntimeName } from "./runtime/signatures.ts";
+
+/** Name of the module that emitted code imports from. */
+export const IMPORT_MODULE = "cpu";
+/** Most pages that memory 1 may have: 16 GiB, V8's limit. */
+export const RAM_MAX_PAGES = 16 * 1024 * 16;
+
+/** The type of handlers: a record in, a status out. */
+export const HANDLER_TYPE = { params: ["i32"], results: ["i32"] } as const;
+
+/** A runtime function's parameters and results. */
+export interface Signature {
+  /** value types of the parameters */
+  readonly params: readonly ValType[];
+  /** value types of the results */
+  readonly results: readonly ValType[];
+}
+
+/** References to the runtime functions, typed by their signatures. */
+export type RuntimeFunctions = {
+  readonly [K in RuntimeName]: FuncRef<
+    (typeof RUNTIME_SIGNATURES)[K]["results"]
+  >;
+};
+
+/** References to the functions that TypeScript provides. */
+export type HostFunctions = {
+  readonly [K in HostName]: FuncRef<(typeof HOST_SIGNATURES)[K]["results"]>;
+};
+
+/** A module of emitted code under construction. */
+export class CpuModule {
+  /** The module itself. */
+  readonly m: ModuleBuilder = new ModuleBuilder();
+  /** Memory 0: the state of `state.ts`. */
+  readonly state: Memory<"i32">;
+  /** Memory 1: guest RAM. */
+  readonly ram: Memory<"i64">;
+  /** Thrown with a `TRAP` kind to leave an instruction undone. */
+  readonly trap: TagRef<readonly ["i32"]>;
+  /** The runtime functions. */
+  readonly fn: RuntimeFunctions;
+  /** The functions that TypeScript provides; only the runtime may call them. */
+  readonly host: HostFunctions;
+
+  /** @param kind whether this module defines the runtime or imports it */
+  constructor(readonly kind: "runtime" | "handlers") {
+    const m = this.m;
+    this.state = m.importMemory(IMPORT_MODULE, "state", "i32", {
+      min: STATE_PAGES,
+      max: STATE_PAGES,
+      shared: true,
+    });
+    this.ram = m.importMemory(IMPORT_MODULE, "ram", "i64", {
+      min: 1,
+      max: RAM_MAX_PAGES,
+      shared: true,
+    });
+    m.importTable(IMPORT_MODULE, "table", 1);
+    this.trap = m.importTag(IMPORT_MODULE, "trap", ["i32"]);
+    const importAll = (table: Readonly<Record<string, Signature>>) =>
+      Object.fromEntries(
+        Object.entries(table).map(([name, { params, results }]) => [
+          name,
+          m.importFunction(IMPORT_MODULE, name, params, results),
+        ]),
+      );
+    this.host =
+      (kind === "runtime" ? importAll(HOST_SIGNATURES) : {}) as HostFunctions;
+    this.fn = (kind === "runtime"
+      ? Object.fromEntries(
+        Object.entries(RUNTIME_SIGNATURES).map(([name, s]) => {
+          const ref = m.declare(name, s.params, s.results);
+          m.export(ref);
+          return [name, ref];
+        }),
+      )
+      : importAll(RUNTIME_SIGNATURES)) as RuntimeFunctions;
+  }
+
+  /** Gives a runtime function its body. */
+  define(name: RuntimeName, build: (f: FunctionBuilder) => void): void {
+    this.m.define(this.fn[name], build);
+  }
+}

@@ -1,0 +1,363 @@
+// The engine of one virtual CPU: its memory 0, the instances of emitted code, the
+// functions that emitted code calls, and the loop between blocks. It knows nothing
+// of exits' meanings: `cpu.ts` does.
+
+import { type Code, DecoderOptions } from "iced-x86";
+import { type Block, BlockCache, type CodeSource } from "./block_cache.ts";
+import { IMPORT_MODULE } from "./cpu_module.ts";
+import type { Definition } from "./form.ts";
+import type { GuestMemory } from "./guest_memory.ts";
+import {
+  buildHandlers,
+  getRuntimeModule,
+  handlerKey,
+  type WantedHandler,
+} from "./handlers.ts";
+import { codeSize, MODE } from "./mode.ts";
+import type { Shape } from "./shape.ts";
+import type { HostName } from "./runtime/host.ts";
+import type { RuntimeName } from "./runtime/signatures.ts";
+import { STATUS } from "./runtime/traps.ts";
+import {
+  BUDGET,
+  CS,
+  JUMP_BITS,
+  JUMP_CACHE,
+  JUMP_ENTRY_KEY,
+  JUMP_KEY,
+  JUMP_RECORD,
+  JUMP_STRIDE,
+  MAP,
+  MAP_COUNT,
+  MAP_STRIDE,
+  MODE_KEY,
+  RIP,
+  RIP_BASE,
+  SCRATCH,
+  SEG_BASE,
+  SEG_LIMIT,
+  STATE_PAGES,
+  TLB,
+  TLB_ARRAY,
+  TLB_MISMATCH,
+  TLB_MODES,
+  TLB_SPACES,
+  TRAP_DATA,
+  TRAP_ERROR,
+  TRAP_VECTOR,
+} from "./state.ts";
+import { createTag } from "./wasm/mod.ts";
+
+/** The functions that the emitted runtime calls, but those of the engine itself. */
+export type HostCallbacks = Readonly<
+  Record<
+    Exclude<HostName, "isCode" | "codeWrite" | "flushed">,
+    (...args: number[]) => number | void
+  >
+>;
+
+/** What an engine is made of. */
+export interface EngineOptions {
+  /** guest memory */
+  readonly memory: GuestMemory;
+  /** functions for the runtime */
+  readonly host: HostCallbacks;
+  /** whether the processor has an instruction */
+  readonly supports: (code: Code) => boolean;
+  /** whether it decodes as AMD's processors do */
+  readonly isAmd: boolean;
+}
+
+type RuntimeExports = Readonly<Record<RuntimeName, (...a: never[]) => number>>;
+
+const FIRST_FREE_HANDLER = 1 << 14;
+const NOT_RAM_LOW = 0xffffffff;
+
+/** What `advance` stopped for, besides `STATUS`: code that lies in device memory. */
+export const FETCH_FROM_DEVICE = 100;
+
+/** One virtual CPU's engine. */
+export class Engine implements CodeSource {
+  /** Memory 0. */
+  readonly state: DataView;
+  /** Memory 0 as 32-bit words. */
+  readonly words: Int32Array;
+  /** Memory 0 as 64-bit words. */
+  readonly quads: BigInt64Array;
+  /** The runtime functions. */
+  readonly runtime: RuntimeExports;
+  /** Decoded code. */
+  readonly cache: BlockCache;
+  readonly decoderOptions: number;
+  readonly #options: EngineOptions;
+  readonly #table: WebAssembly.Table;
+  readonly #imports: WebAssembly.ModuleImports;
+  readonly #handlers: Map<string, number>;
+  #wanted: WantedHandler[] = [];
+  #nextHandler = FIRST_FREE_HANDLER;
+  #mapVersion = -1;
+  #bytes: Uint8Array;
+
+  constructor(options: EngineOptions) {
+    this.#options = options;
+    this.#bytes = options.memory.bytes;
+    this.decoderOptions = options.isAmd
+      ? DecoderOptions.AMD
+      : DecoderOptions.None;
+    const stateMemory = new WebAssembly.Memory({
+      initial: STATE_PAGES,
+      maximum: STATE_PAGES,
+      shared: true,
+    });
+    this.state = new DataView(stateMemory.buffer);
+    this.words = new Int32Array(stateMemory.buffer);
+    this.quads = new BigInt64Array(stateMemory.buffer);
+    const { module, handlers } = getRuntimeModule();
+    this.#handlers = new Map(handlers);
+    this.#table = new WebAssembly.Table({
+      element: "anyfunc",
+      initial: FIRST_FREE_HANDLER,
+    });
+    this.#imports = {
+      state: stateMemory,
+      ram: options.memory.memory,
+      table: this.#table,
+      trap: createTag(["i32"]) as unknown as WebAssembly.ImportValue,
+      ...this.#hostFunctions(),
+    };
+    const instance = this.#instantiate(module);
+    this.runtime = instance.exports as unknown as RuntimeExports;
+    Object.assign(this.#imports, instance.exports);
+    this.cache = new BlockCache(this);
+    this.#resetTlb();
+  }
+
+  #instantiate(module: WebAssembly.Module): WebAssembly.Instance {
+    return new WebAssembly.Instance(module, { [IMPORT_MODULE]: this.#imports });
+  }
+
+  #hostFunctions(): WebAssembly.ModuleImports {
+    return {
+      ...this.#options.host,
+      isCode: (page: number) => this.cache.hasCode(page) ? 1 : 0,
+      codeWrite: (page: number, offset: number, length: number) =>
+        this.cache.invalidate(page, offset, length),
+      flushed: () => {},
+    };
+  }
+
+  // Entries of page 0 would match an empty tag.
+  #resetTlb(): void {
+    for (let n = 0; n < TLB_SPACES * TLB_MODES; n++) {
+      for (let tag = 0; tag < 24; tag += 8) {
+        this.state.setBigInt64(
+          TLB + n * TLB_ARRAY + tag,
+          BigInt(TLB_MISMATCH),
+          true,
+        );
+      }
+    }
+  }
+
+  // --- CodeSource ----------------------------------------------------------
+
+  get memory(): Uint8Array {
+    return this.#bytes;
+  }
+
+  supports(code: Code): boolean {
+    return this.#options.supports(code);
+  }
+
+  handler(definition: Definition, shape: Shape): number {
+    const key = handlerKey(definition, shape);
+    const known = this.#handlers.get(key);
+    if (known !== undefined) return known;
+    const index = this.#nextHandler++;
+    this.#handlers.set(key, index);
+    this.#wanted.push({ definition, shape });
+    return index;
+  }
+
+  // Builds the handlers that decoding asked for.
+  #flushHandlers(): void {
+    if (this.#wanted.length === 0) return;
+    const first = this.#nextHandler - this.#wanted.length;
+    const missing = this.#nextHandler - this.#table.length;
+    if (missing > 0) this.#table.grow(Math.max(missing, 1024));
+    this.#instantiate(buildHandlers(this.#wanted, first));
+    this.#wanted = [];
+  }
+
+  protect(page: number): void {
+    this.#call("protectPage", page);
+  }
+
+  nextPage(): number | undefined {
+    const linear = this.#linearRip();
+    const low = ((linear[0] & ~0xfff) + 4096) >>> 0;
+    const carry = low < 4096 ? 1 : 0;
+    const high = codeSize(this.words[MODE_KEY >> 2]!) === 64
+      ? (linear[1] + carry) >>> 0
+      : 0;
+    const offset = this.#fetch(low, high);
+    return offset < 0 ? undefined : offset;
+  }
+
+  #call(name: RuntimeName, ...args: number[]): number {
+    const f = this.runtime[name] as (...a: number[]) => number;
+    return f(...args);
+  }
+
+  // --- Fetching ------------------------------------------------------------
+
+  #fetchStatus = 0;
+
+  // Offset in guest memory of a linear address; below zero, #fetchStatus says why.
+  #fetch(low: number, high: number): number {
+    this.words[SCRATCH >> 2] = low;
+    this.words[(SCRATCH >> 2) + 1] = high;
+    const status = this.#call("fetch");
+    this.#fetchStatus = status;
+    if (status !== 0) return -1;
+    const offsetLow = this.words[SCRATCH >> 2]! >>> 0;
+    const offsetHigh = this.words[(SCRATCH >> 2) + 1]!;
+    if (offsetHigh < 0 && offsetLow === NOT_RAM_LOW) {
+      this.#fetchStatus = FETCH_FROM_DEVICE;
+      return -1;
+    }
+    return offsetHigh * 2 ** 32 + offsetLow;
+  }
+
+  #linear: [number, number] = [0, 0];
+
+  // RIP plus the base of CS, as low and high unsigned words.
+  #linearRip(): [number, number] {
+    const { words } = this;
+    const low = words[RIP >> 2]! >>> 0;
+    const baseLow = words[(CS + SEG_BASE) >> 2]! >>> 0;
+    const is64 = codeSize(words[MODE_KEY >> 2]!) === 64;
+    const sum = low + (is64 ? 0 : baseLow);
+    this.#linear[0] = sum >>> 0;
+    this.#linear[1] = is64 ? words[(RIP >> 2) + 1]! >>> 0 : 0;
+    return this.#linear;
+  }
+
+  // Bytes that the code segment allows from RIP on.
+  #codeLimit(): number {
+    const { words } = this;
+    const mode = words[MODE_KEY >> 2]!;
+    if (codeSize(mode) === 64 || mode & MODE.FLAT) return Infinity;
+    const limit = words[(CS + SEG_LIMIT) >> 2]! >>> 0;
+    return limit - (words[RIP >> 2]! >>> 0) + 1;
+  }
+
+  /** The block at RIP, decoded where need be; undefined: `#fetchStatus`. */
+  #blockAtRip(fresh: boolean): Block | undefined {
+    const { words } = this;
+    const limit = this.#codeLimit();
+    if (limit <= 0) {
+      this.raiseAtRip(13, 0);
+      this.#fetchStatus = STATUS.FAULT;
+      return undefined;
+    }
+    const [low, high] = this.#linearRip();
+    const offset = this.#fetch(low, high);
+    if (offset < 0) return undefined;
+    const mode = words[MODE_KEY >> 2]!;
+    let block = this.cache.find(offset, mode);
+    if (block !== undefined && (fresh || block.bytes > limit)) {
+      if (fresh) this.cache.drop(block);
+      block = undefined;
+    }
+    if (block === undefined) {
+      if (this.cache.isFull) this.emptyCache();
+      block = this.cache.decode(offset, mode, limit);
+      if (block === undefined) return undefined;
+      this.#flushHandlers();
+    }
+    this.#enterJump(block, low & 0xfff, limit === Infinity || limit >= 4096);
+    return block;
+  }
+
+  // Sets RIP_BASE and lets `dispatch` find the block.
+  #enterJump(block: Block, inPage: number, remember: boolean): void {
+    const { words } = this;
+    const low = words[RIP >> 2]! >>> 0;
+    const high = words[(RIP >> 2) + 1]!;
+    const baseLow = low - inPage;
+    words[RIP_BASE >> 2] = baseLow;
+    words[(RIP_BASE >> 2) + 1] = baseLow < 0 ? high - 1 : high;
+    if (!remember) return;
+    const index = (low ^ (low >>> JUMP_BITS | high << (32 - JUMP_BITS))) &
+      ((1 << JUMP_BITS) - 1);
+    const entry = (JUMP_CACHE + index * JUMP_STRIDE) >> 2;
+    words[entry] = low;
+    words[entry + 1] = high;
+    words[entry + (JUMP_RECORD >> 2)] = block.start;
+    words[entry + (JUMP_ENTRY_KEY >> 2)] = words[JUMP_KEY >> 2]!;
+  }
+
+  /** Forgets all decoded code. */
+  emptyCache(): void {
+    this.cache.clear();
+    this.#call("dropJumps");
+  }
+
+  /** Records an exception of the instruction at RIP, as emitted code would. */
+  raiseAtRip(vector: number, error: number): void {
+    this.words[TRAP_VECTOR >> 2] = vector;
+    this.words[TRAP_ERROR >> 2] = error;
+  }
+
+  /** Copies the map of guest memory into memory 0 where it changed. */
+  syncMap(): void {
+    const { memory } = this.#options;
+    if (memory.version === this.#mapVersion) return;
+    this.#mapVersion = memory.version;
+    memory.mappings.forEach((m, n) => {
+      const at = MAP + n * MAP_STRIDE;
+      const put = (offset: number, value: number) =>
+        this.state.setBigUint64(at + offset, BigInt(value), true);
+      put(0, m.gpa);
+      put(8, m.gpa + m.length);
+      put(16, m.offset);
+      put(24, m.writable ? 3 : 1);
+    });
+    this.words[MAP_COUNT >> 2] = memory.mappings.length;
+    this.#call("flushAll");
+    this.#call("dropJumps");
+  }
+
+  /**
+   * Runs from RIP until something but a missing block stops it: a status of
+   * `STATUS` from `EVENTS` on, or `FETCH_FROM_DEVICE`.
+   *
+   * @param budget instructions to run before `EVENTS`
+   */
+  advance(budget: number): number {
+    const { words } = this;
+    words[BUDGET >> 2] = budget;
+    let status = this.#call("resume");
+    for (;;) {
+      switch (status) {
+        case STATUS.MISS:
+        case STATUS.LINK:
+        case STATUS.STALE:
+        case STATUS.MOVED: {
+          const owner = words[TRAP_DATA >> 2]!;
+          const before = this.cache.epoch;
+          const block = this.#blockAtRip(status === STATUS.MOVED);
+          if (block === undefined) return this.#fetchStatus;
+          if (status === STATUS.LINK && before === this.cache.epoch) {
+            this.cache.link(owner, block);
+          }
+          status = this.#call("enter", block.start);
+          break;
+        }
+        default:
+          return status;
+      }
+    }
+  }
+}

@@ -1,0 +1,173 @@
+// Why a virtual CPU stopped, with vmm(4)'s exit codes and payloads, and what the
+// caller answers. Both are plain data.
+
+/** vmm(4)'s exit codes (`enum vm_exitcode`). */
+export const EXIT_CODE = {
+  INOUT: 0,
+  VMX: 1,
+  BOGUS: 2,
+  RDMSR: 3,
+  WRMSR: 4,
+  HLT: 5,
+  MTRAP: 6,
+  PAUSE: 7,
+  PAGING: 8,
+  INST_EMUL: 9,
+  SPINUP_AP: 10,
+  DEPRECATED1: 11,
+  RENDEZVOUS: 12,
+  IOAPIC_EOI: 13,
+  SUSPENDED: 14,
+  INOUT_STR: 15,
+  TASK_SWITCH: 16,
+  MONITOR: 17,
+  MWAIT: 18,
+  SVM: 19,
+  REQIDLE: 20,
+  DEBUG: 21,
+  VMINSN: 22,
+  BPT: 23,
+  IPI: 24,
+  DB: 25,
+  /** Ours: an exception that `exceptionExits` asks for; nothing was delivered. */
+  EXCEPTION: 64,
+  /** Ours: CPUID, where it is asked for. */
+  CPUID: 65,
+} as const;
+
+/** Reasons of a suspension (`enum vm_suspend_how`). */
+export const SUSPEND = {
+  NONE: 0,
+  RESET: 1,
+  POWEROFF: 2,
+  HALT: 3,
+  TRIPLEFAULT: 4,
+  DESTROY: 5,
+} as const;
+
+interface ExitBase {
+  /** RIP of the instruction (or of the next one where `length` is 0). */
+  readonly rip: bigint;
+  /** Bytes by which RIP advances when the CPU runs again; 0 for none. */
+  readonly length: number;
+}
+
+/** A port access: the answer is `{ value }` for a read, `{}` for a write. */
+export interface InoutExit extends ExitBase {
+  readonly code: typeof EXIT_CODE.INOUT;
+  readonly port: number;
+  readonly bytes: 1 | 2 | 4;
+  readonly in: boolean;
+  /** What OUT writes; 0 for IN. */
+  readonly value: number;
+}
+
+/** A device memory access: the answer is `{ value }` for a read, `{}` for a write. */
+export interface MmioExit extends ExitBase {
+  readonly code: typeof EXIT_CODE.INST_EMUL;
+  readonly gpa: number;
+  readonly bytes: number;
+  readonly write: boolean;
+  /** What is written; 0 for a read. */
+  readonly value: bigint;
+  /** Whether it is an instruction fetch, which no answer can complete. */
+  readonly fetch: boolean;
+}
+
+/** RDMSR of an unknown register: the answer is `{ value }` or `{ fault: true }`. */
+export interface RdmsrExit extends ExitBase {
+  readonly code: typeof EXIT_CODE.RDMSR;
+  readonly msr: number;
+}
+
+/** WRMSR of an unknown register: the answer is `{}` or `{ fault: true }`. */
+export interface WrmsrExit extends ExitBase {
+  readonly code: typeof EXIT_CODE.WRMSR;
+  readonly msr: number;
+  readonly value: bigint;
+}
+
+/** HLT retired; RIP is behind it. */
+export interface HltExit extends ExitBase {
+  readonly code: typeof EXIT_CODE.HLT;
+  readonly rflags: bigint;
+  readonly intrStatus: bigint;
+}
+
+/** An exit without a payload. */
+export interface PlainExit extends ExitBase {
+  readonly code:
+    | typeof EXIT_CODE.BOGUS
+    | typeof EXIT_CODE.MTRAP
+    | typeof EXIT_CODE.PAUSE
+    | typeof EXIT_CODE.MONITOR
+    | typeof EXIT_CODE.MWAIT
+    | typeof EXIT_CODE.REQIDLE
+    | typeof EXIT_CODE.DEBUG
+    | typeof EXIT_CODE.CPUID;
+}
+
+/** INT3, with the capability `bpt_exit`; RIP is at it. */
+export interface BptExit extends ExitBase {
+  readonly code: typeof EXIT_CODE.BPT;
+  readonly instLength: number;
+}
+
+/** #DB, with the capability `rflags_tf`. */
+export interface DbExit extends ExitBase {
+  readonly code: typeof EXIT_CODE.DB;
+  readonly traceTrap: boolean;
+  readonly dr6: bigint;
+}
+
+/** The machine cannot go on: a triple fault. */
+export interface SuspendedExit extends ExitBase {
+  readonly code: typeof EXIT_CODE.SUSPENDED;
+  readonly how: (typeof SUSPEND)[keyof typeof SUSPEND];
+}
+
+/** A task switch, where `taskSwitchExits` asks for it. */
+export interface TaskSwitchExit extends ExitBase {
+  readonly code: typeof EXIT_CODE.TASK_SWITCH;
+  readonly tssSelector: number;
+  readonly ext: boolean;
+  readonly errorCode: number;
+  readonly errorCodeValid: boolean;
+  /** 0 CALL, 1 IRET, 2 JMP, 3 IDT gate */
+  readonly reason: number;
+}
+
+/** An exception that was asked for; the guest has not seen it. */
+export interface ExceptionExit extends ExitBase {
+  readonly code: typeof EXIT_CODE.EXCEPTION;
+  readonly vector: number;
+  /** undefined where the exception pushes none */
+  readonly errorCode: number | undefined;
+}
+
+/** Why the CPU stopped. */
+export type VmExit =
+  | InoutExit
+  | MmioExit
+  | RdmsrExit
+  | WrmsrExit
+  | HltExit
+  | PlainExit
+  | BptExit
+  | DbExit
+  | SuspendedExit
+  | TaskSwitchExit
+  | ExceptionExit;
+
+/** What the caller answers to an exit when it runs the CPU again. */
+export interface VmEntry {
+  /** the value read from a port, device memory or MSR */
+  readonly value?: bigint | number;
+  /** the MSR access raises #GP(0) */
+  readonly fault?: boolean;
+}
+
+/** Wrong use of the CPU by the program, not by the guest. */
+export class CpuError extends Error {
+  override readonly name = "CpuError";
+}

@@ -1,0 +1,279 @@
+// Arithmetic flags, kept lazily in two words (Intel SDM vol. 1, 3.4.3.1):
+//   result  the last result, sign-extended to 64 bits: ZF, SF, PF
+//   carry   bit 63 CF; bit 62 CF xor OF; bit 3 AF; bit 2 inverts PF;
+//           bit 1 inverts SF; all others zero
+// No reader needs to know which operation wrote them.
+
+import {
+  type FunctionBuilder,
+  type I32,
+  type I32Like,
+  type I64,
+  i64,
+  type I64Like,
+  type Memory,
+} from "./wasm/mod.ts";
+import { FLAG_CARRY, FLAG_RESULT } from "./state.ts";
+
+/** Operand sizes in bits. */
+export type OpSize = 8 | 16 | 32 | 64;
+
+/** RFLAGS bits. */
+export const FLAG = {
+  CF: 1 << 0,
+  PF: 1 << 2,
+  AF: 1 << 4,
+  ZF: 1 << 6,
+  SF: 1 << 7,
+  TF: 1 << 8,
+  IF: 1 << 9,
+  DF: 1 << 10,
+  OF: 1 << 11,
+  IOPL: 3 << 12,
+  NT: 1 << 14,
+  RF: 1 << 16,
+  VM: 1 << 17,
+  AC: 1 << 18,
+  VIF: 1 << 19,
+  VIP: 1 << 20,
+  ID: 1 << 21,
+} as const;
+
+/** The six arithmetic flags. */
+export const ARITHMETIC = FLAG.CF | FLAG.PF | FLAG.AF | FLAG.ZF | FLAG.SF |
+  FLAG.OF;
+
+const AF_BIT = 8n;
+const PF_INVERT = 4n;
+const SF_INVERT = 2n;
+const TOP_BITS = 0xc000_0000_0000_0000n;
+
+/** Sign-extends a value of `size` bits to 64; what is above is ignored. */
+export function signExtend(value: I64, size: OpSize): I64 {
+  switch (size) {
+    case 8:
+      return value.extend8S();
+    case 16:
+      return value.extend16S();
+    case 32:
+      return value.extend32S();
+    default:
+      return value;
+  }
+}
+
+/** Zero-extends a value of `size` bits to 64; what is above is cleared. */
+export function zeroExtend(value: I64, size: OpSize): I64 {
+  switch (size) {
+    case 8:
+      return value.and(0xff);
+    case 16:
+      return value.and(0xffff);
+    case 32:
+      return value.toI32().toI64U();
+    default:
+      return value;
+  }
+}
+
+/**
+ * Writes and reads the flags. Operands `a`, `b` and results `r` are kept values,
+ * zero-extended from `size` bits unless it says otherwise.
+ */
+export class Flags {
+  constructor(readonly f: FunctionBuilder, readonly state: Memory<"i32">) {}
+
+  /** The result word. */
+  result(): I64 {
+    return this.state.load64(0, FLAG_RESULT);
+  }
+  /** The carry word. */
+  carry(): I64 {
+    return this.state.load64(0, FLAG_CARRY);
+  }
+  #setResult(value: I64): void {
+    this.f.do(this.state.store64(0, value, FLAG_RESULT));
+  }
+  #setCarry(value: I64Like): void {
+    this.f.do(this.state.store64(0, value, FLAG_CARRY));
+  }
+
+  // Carries out of each bit lie one position higher in a ^ b ^ r; for 64 bits
+  // the topmost has no place there and is computed.
+  #carries(size: OpSize, a: I64, b: I64, r: I64, outTop: () => I64): I64 {
+    if (size === 64) return outTop().and(TOP_BITS | AF_BIT);
+    const x = this.f.let(a.xor(b).xor(r));
+    return x.shl(63 - size).or(x.shrU(1).and(AF_BIT));
+  }
+
+  /** After `r = a + b` or `r = a + b + CF`; below 64 bits `r` is not truncated. */
+  add(size: OpSize, a: I64, b: I64, r: I64): void {
+    this.#setCarry(
+      this.#carries(
+        size,
+        a,
+        b,
+        r,
+        () => a.and(b).or(a.or(b).and(r.xor(-1))),
+      ),
+    );
+    this.#setResult(signExtend(r, size));
+  }
+
+  /** After `r = a - b` or `r = a - b - CF`; below 64 bits `r` is not truncated. */
+  sub(size: OpSize, a: I64, b: I64, r: I64): void {
+    this.#setCarry(
+      this.#carries(size, a, b, r, () => {
+        const notA = this.f.let(a.xor(-1));
+        return notA.and(b).or(notA.or(b).and(r));
+      }),
+    );
+    this.#setResult(signExtend(r, size));
+  }
+
+  /** After a logical operation: CF, OF and AF are cleared. */
+  logic(size: OpSize, r: I64): void {
+    this.#setCarry(0);
+    this.#setResult(signExtend(r, size));
+  }
+
+  /** Sets ZF, SF and PF from a result and the others as given (0 or 1). */
+  resultWith(
+    size: OpSize,
+    r: I64,
+    cf: I32Like,
+    of: I32Like,
+    af: I32Like = 0,
+  ): void {
+    this.setCarryOverflow(cf, of, af);
+    this.#setResult(signExtend(r, size));
+  }
+
+  /**
+   * Sets CF, OF and AF (each 0 or 1) and keeps ZF, SF and PF where `keep` is
+   * true; otherwise the inversions of PF and SF are cleared with them, which
+   * suits a caller that sets the result next.
+   */
+  setCarryOverflow(
+    cf: I32Like,
+    of: I32Like,
+    af: I32Like = 0,
+    keep = false,
+  ): void {
+    const c = this.f.let(toI64(cf));
+    const packed = c.shl(63).or(c.xor(toI64(of)).shl(62))
+      .or(toI64(af).shl(3));
+    this.#setCarry(
+      keep ? packed.or(this.carry().and(PF_INVERT | SF_INVERT)) : packed,
+    );
+  }
+
+  /** Sets CF (0 or 1) and OF (0 or 1), keeps AF, ZF, SF and PF. */
+  setCfOf(cf: I32Like, of: I32Like): void {
+    const c = this.f.let(toI64(cf));
+    this.#setCarry(
+      c.shl(63).or(c.xor(toI64(of)).shl(62))
+        .or(this.carry().and(AF_BIT | PF_INVERT | SF_INVERT)),
+    );
+  }
+
+  /** Sets CF (0 or 1) and keeps the other five. */
+  setCf(cf: I32Like): void {
+    const old = this.f.let(this.carry());
+    // OF is the xor of the top two bits: flip both where CF changes.
+    const flip = toI64(cf).shl(63).xor(old).and(1n << 63n);
+    this.#setCarry(old.xor(flip).xor(flip.shrU(1)));
+  }
+
+  /**
+   * After INC (`r = a + 1`) or DEC (`r = a - 1`, `b` the constant 1): all but CF.
+   * Below 64 bits `r` is not truncated.
+   */
+  incDec(size: OpSize, a: I64, r: I64, dec: boolean): void {
+    const f = this.f;
+    const cf = f.let(this.carry().and(1n << 63n));
+    const top = BigInt.asIntN(64, 1n << BigInt(size - 1));
+    const limit = dec ? i64(top) : i64(BigInt.asIntN(64, top - 1n));
+    const of = zeroExtend(a, size).eq(zeroExtend(limit, size)).toI64U();
+    const af = a.xor(r).shrU(1).and(AF_BIT);
+    this.#setCarry(cf.or(cf.shrU(1).xor(of.shl(62))).or(af));
+    this.#setResult(signExtend(r, size));
+  }
+
+  /** Sets all six from RFLAGS bits. */
+  assign(bits: I64): void {
+    const f = this.f;
+    const v = f.let(bits);
+    const bit = (n: number) => v.shrU(n).and(1);
+    const zf = f.let(bit(6));
+    const sf = bit(7);
+    const pf = bit(2);
+    // With ZF the result is 0 (SF 0, PF 1); without it, 1 (SF 0, PF 0).
+    this.#setResult(zf.xor(1));
+    const cf = f.let(bit(0));
+    this.#setCarry(
+      cf.shl(63).or(cf.xor(bit(11)).shl(62)).or(bit(4).shl(3))
+        .or(pf.xor(zf).shl(2)).or(sf.shl(1)),
+    );
+  }
+
+  /** CF as 0 or 1. */
+  cf(): I32 {
+    return this.carry().ltS(0);
+  }
+  /** ZF as 0 or 1. */
+  zf(): I32 {
+    return this.result().eqz();
+  }
+  /** SF as 0 or 1. */
+  sf(): I32 {
+    return this.result().xor(this.carry().shl(62)).ltS(0);
+  }
+  /** OF as 0 or 1. */
+  of(): I32 {
+    const c = this.f.let(this.carry());
+    return c.xor(c.shl(1)).ltS(0);
+  }
+  /** PF as 0 or 1. */
+  pf(): I32 {
+    const ones = this.result().and(0xff).popcnt();
+    return ones.xor(this.carry().shrU(2)).toI32().and(1).xor(1);
+  }
+  /** AF as 0 or 1. */
+  af(): I32 {
+    return this.carry().toI32().shrU(3).and(1);
+  }
+  // SF != OF
+  #less(): I32 {
+    const c = this.f.let(this.carry());
+    return this.result().xor(c.shl(62)).xor(c).xor(c.shl(1)).ltS(0);
+  }
+
+  /** Condition `code` of Jcc, SETcc and CMOVcc (0 O, 1 NO, ... 15 G) as 0 or 1. */
+  condition(code: number): I32 {
+    const even = [
+      () => this.of(),
+      () => this.cf(),
+      () => this.zf(),
+      () => this.cf().or(this.zf()),
+      () => this.sf(),
+      () => this.pf(),
+      () => this.#less(),
+      () => this.#less().or(this.zf()),
+    ][code >> 1];
+    if (even === undefined) throw new RangeError(`No condition ${code}`);
+    return code & 1 ? even().eqz() : even();
+  }
+
+  /** The six flags as RFLAGS bits, the rest zero. */
+  value(): I64 {
+    const put = (flag: I32, n: number) => flag.shl(n);
+    return put(this.cf(), 0).or(put(this.pf(), 2)).or(put(this.af(), 4))
+      .or(put(this.zf(), 6)).or(put(this.sf(), 7)).or(put(this.of(), 11))
+      .toI64U();
+  }
+}
+
+function toI64(value: I32Like): I64 {
+  return typeof value === "number" ? i64(value) : value.toI64U();
+}

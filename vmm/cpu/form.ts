@@ -1,0 +1,94 @@
+// A form: one encoding of one instruction, with the definition of its meaning.
+// Groups of forms are built into one table, by iced-x86's `Code`.
+
+import { Code } from "iced-x86";
+import type { Emitter } from "./emitter.ts";
+import { codeNamed, type Operand, operandsOf } from "./operands.ts";
+import type { Axis } from "./shape.ts";
+
+/** What a form needs besides its definition. */
+export interface FormOptions {
+  /** axes of the shape that the definition looks at */
+  readonly axes?: readonly Axis[];
+  /** it ends its block: nothing after it is decoded along with it */
+  readonly ends?: boolean;
+  /** registers and state that must be usable: checked when a block is decoded */
+  readonly unit?: Unit;
+  /** the accesses to its memory operand, for segment checks: default read */
+  readonly access?: "read" | "write" | "update" | "none";
+}
+
+/**
+ * What an instruction executes on; it decides #UD and #NM by CR0 and CR4.
+ * `integer` none; `x87` CR0.EM or TS: #NM; `wait` CR0.MP and TS: #NM;
+ * `mmx` CR0.EM: #UD, TS: #NM; `sse` CR0.EM or not CR4.OSFXSR: #UD, TS: #NM;
+ * `fxsr` CR0.EM or TS: #NM.
+ */
+export type Unit = "integer" | "x87" | "wait" | "mmx" | "sse" | "fxsr";
+
+/** What a handler is made from: an instruction form or a step of the engine. */
+export interface Definition {
+  /** names it among all definitions */
+  readonly name: string;
+  /** its operands, in iced-x86's order */
+  readonly operands: readonly Operand[];
+  /** axes of the shape that it looks at */
+  readonly axes: readonly Axis[];
+  /** whether every path of it chooses how to go on */
+  readonly ends: boolean;
+  /** emits its meaning */
+  readonly define: (x: Emitter) => void;
+}
+
+/** One instruction form. */
+export interface Form extends Definition, Required<FormOptions> {
+  /** iced-x86's identity of the form */
+  readonly code: Code;
+}
+
+/** Makes a form from the name of its `Code`. */
+export function form(
+  name: string,
+  define: (x: Emitter) => void,
+  options: FormOptions = {},
+): Form {
+  const code = codeNamed(name);
+  return {
+    name,
+    code,
+    operands: operandsOf(code),
+    define,
+    axes: options.axes ?? [],
+    ends: options.ends ?? false,
+    unit: options.unit ?? "integer",
+    access: options.access ?? "read",
+  };
+}
+
+/** Makes forms that share a definition. */
+export function forms(
+  names: readonly string[],
+  define: (x: Emitter) => void,
+  options: FormOptions = {},
+): Form[] {
+  return names.map((name) => form(name, define, options));
+}
+
+/** Whether iced-x86 knows a form of this name. */
+export function exists(name: string): boolean {
+  return name in (Code as unknown as Record<string, unknown>);
+}
+
+/** The forms by code; a form defined twice is an error. */
+export function formTable(
+  groups: readonly (readonly Form[])[],
+): ReadonlyMap<Code, Form> {
+  const table = new Map<Code, Form>();
+  for (const entry of groups.flat()) {
+    if (table.has(entry.code)) {
+      throw new Error(`Form ${Code[entry.code]} is defined twice`);
+    }
+    table.set(entry.code, entry);
+  }
+  return table;
+}

@@ -1,0 +1,139 @@
+// Guest RAM: memory 1 of every virtual CPU of a machine, and the map of
+// guest-physical addresses onto it (vmm(4)'s memory segments and mappings).
+
+import { createMemory64 } from "./wasm/mod.ts";
+import { MAP_MAX } from "./state.ts";
+
+const PAGE = 4096;
+const WASM_PAGE = 65536;
+/** Most bytes of guest memory that one machine can have. */
+export const MAX_GUEST_MEMORY = 16 * 2 ** 30;
+
+/** A range of guest-physical addresses that is memory. */
+export interface MemoryMapping {
+  /** first guest-physical address, a multiple of 4096 */
+  readonly gpa: number;
+  /** bytes, a multiple of 4096 */
+  readonly length: number;
+  /** offset in the guest memory, a multiple of 4096 */
+  readonly offset: number;
+  /** whether writes reach it; to read-only memory they are device accesses */
+  readonly writable: boolean;
+}
+
+/** What is wrong with a request about guest memory. */
+export class GuestMemoryError extends RangeError {
+  override readonly name = "GuestMemoryError";
+}
+
+function requirePages(what: string, value: number): void {
+  if (!Number.isSafeInteger(value) || value < 0 || value % PAGE !== 0) {
+    throw new GuestMemoryError(
+      `Cannot use ${what} ${value}: expected a multiple of ${PAGE}`,
+    );
+  }
+}
+
+/** The memory of one machine, shared by its virtual CPUs and devices. */
+export class GuestMemory {
+  /** The WebAssembly memory behind it (64-bit addresses, shared). */
+  readonly memory: WebAssembly.Memory;
+  /** Bytes that it has. */
+  readonly size: number;
+  readonly #mappings: MemoryMapping[] = [];
+  #version = 0;
+
+  /**
+   * @param size bytes: a multiple of 4096, at most 16 GiB
+   * @throws {GuestMemoryError} for any other size
+   */
+  constructor(size: number) {
+    requirePages("a memory size of", size);
+    if (size === 0 || size > MAX_GUEST_MEMORY) {
+      throw new GuestMemoryError(
+        `Cannot create ${size} bytes of guest memory: expected 4096 to ${MAX_GUEST_MEMORY} (16 GiB)`,
+      );
+    }
+    const pages = Math.ceil(size / WASM_PAGE);
+    this.memory = createMemory64(pages, pages);
+    this.size = size;
+  }
+
+  /** All of it as bytes, by offset (not by guest-physical address). */
+  get bytes(): Uint8Array {
+    return new Uint8Array(this.memory.buffer, 0, this.size);
+  }
+
+  /** The mappings, in the order in which they are looked up. */
+  get mappings(): readonly MemoryMapping[] {
+    return this.#mappings;
+  }
+
+  /** Grows with each change of the mappings. */
+  get version(): number {
+    return this.#version;
+  }
+
+  /**
+   * Makes a part of the memory visible at a guest-physical address.
+   *
+   * @throws {GuestMemoryError} where it is unaligned, outside the memory, or
+   *   overlaps another mapping, or where there are too many
+   */
+  map(mapping: MemoryMapping): void {
+    const { gpa, length, offset } = mapping;
+    requirePages("a mapping's address", gpa);
+    requirePages("a mapping's length", length);
+    requirePages("a mapping's offset", offset);
+    if (length === 0 || offset + length > this.size) {
+      throw new GuestMemoryError(
+        `Cannot map ${length} bytes at offset ${offset}: the memory has ${this.size}`,
+      );
+    }
+    const other = this.#mappings.find((m) =>
+      gpa < m.gpa + m.length && m.gpa < gpa + length
+    );
+    if (other !== undefined) {
+      throw new GuestMemoryError(
+        `Cannot map ${hex(gpa)}-${hex(gpa + length)}: it overlaps ${
+          hex(other.gpa)
+        }-${hex(other.gpa + other.length)}`,
+      );
+    }
+    if (this.#mappings.length === MAP_MAX) {
+      throw new GuestMemoryError(`Cannot map more than ${MAP_MAX} ranges`);
+    }
+    this.#mappings.push({ ...mapping });
+    this.#version++;
+  }
+
+  /**
+   * Removes a mapping.
+   *
+   * @throws {GuestMemoryError} where no mapping has exactly this range
+   */
+  unmap(gpa: number, length: number): void {
+    const index = this.#mappings.findIndex((m) =>
+      m.gpa === gpa && m.length === length
+    );
+    if (index < 0) {
+      throw new GuestMemoryError(
+        `Cannot unmap ${hex(gpa)}-${hex(gpa + length)}: no such mapping`,
+      );
+    }
+    this.#mappings.splice(index, 1);
+    this.#version++;
+  }
+
+  /** Offset of a guest-physical address, or -1 where there is no memory. */
+  offsetOf(gpa: number): number {
+    const m = this.#mappings.find((m) =>
+      gpa >= m.gpa && gpa < m.gpa + m.length
+    );
+    return m === undefined ? -1 : gpa - m.gpa + m.offset;
+  }
+}
+
+function hex(value: number): string {
+  return `0x${value.toString(16)}`;
+}

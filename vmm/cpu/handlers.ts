@@ -1,0 +1,114 @@
+// Handlers: a definition emitted in a shape, with its operands read from a record.
+// Those that guests use most are built together with the runtime, in one module,
+// since a tail call inside a module is several times cheaper than across modules;
+// the rest are built when a block first needs them.
+
+import { CpuModule, HANDLER_TYPE } from "./cpu_module.ts";
+import { Emitter, ThreadedContinuation } from "./emitter.ts";
+import { RecordFields } from "./fields.ts";
+import type { Definition } from "./form.ts";
+import { PLAIN, reduceShape, type Shape, shapeKey } from "./shape.ts";
+import type { FuncRef } from "./wasm/mod.ts";
+import { COMMON_DEFINITIONS } from "./forms/mod.ts";
+import { defineRuntime } from "./runtime/mod.ts";
+
+/** Identifies a handler: its definition and what it depends on of the shape. */
+export function handlerKey(definition: Definition, shape: Shape): string {
+  return `${definition.name}|${shapeKey(reduceShape(shape, definition.axes))}`;
+}
+
+/** Emits the handler of a definition in a shape. */
+export function emitHandler(
+  cpu: CpuModule,
+  definition: Definition,
+  shape: Shape,
+): FuncRef {
+  const reduced = reduceShape(shape, definition.axes);
+  const { params, results } = HANDLER_TYPE;
+  return cpu.m.func(handlerKey(definition, shape), params, results, (f) => {
+    const record = f.param(0, "i32");
+    const x = new Emitter(
+      cpu,
+      f,
+      new RecordFields(cpu.state, record),
+      reduced,
+      definition.operands,
+      new ThreadedContinuation(cpu, f, record),
+    );
+    definition.define(x);
+    if (!definition.ends) x.next();
+  });
+}
+
+/** The shapes of 64-bit code that a definition's handlers are built for at once. */
+export function commonShapes(definition: Definition): Shape[] {
+  const takesMemory = definition.operands.some((o) =>
+    o.kind === "memory" || o.kind === "either"
+  );
+  const takesRegister = !definition.operands.some((o) => o.kind === "memory");
+  const shapes: Shape[] = takesRegister ? [PLAIN] : [];
+  if (takesMemory) {
+    shapes.push({ ...PLAIN, memory: "base" }, { ...PLAIN, memory: "ea" });
+  }
+  return shapes;
+}
+
+/** The runtime module with the common handlers in it. */
+export interface RuntimeModule {
+  /** the compiled module, which any thread may instantiate */
+  readonly module: WebAssembly.Module;
+  /** table indices of its handlers */
+  readonly handlers: ReadonlyMap<string, number>;
+}
+
+let runtimeModule: RuntimeModule | undefined;
+
+/** Builds the runtime module, once in each thread. */
+export function getRuntimeModule(): RuntimeModule {
+  runtimeModule ??= buildRuntimeModule();
+  return runtimeModule;
+}
+
+function buildRuntimeModule(): RuntimeModule {
+  const cpu = new CpuModule("runtime");
+  defineRuntime(cpu);
+  const handlers = new Map<string, number>();
+  const functions: FuncRef[] = [];
+  for (const definition of COMMON_DEFINITIONS) {
+    for (const shape of commonShapes(definition)) {
+      const key = handlerKey(definition, shape);
+      if (handlers.has(key)) continue;
+      handlers.set(key, functions.length);
+      functions.push(emitHandler(cpu, definition, shape));
+    }
+  }
+  cpu.m.elements(0, functions);
+  return { module: new WebAssembly.Module(cpu.m.encode()), handlers };
+}
+
+/** A handler that is wanted in the table. */
+export interface WantedHandler {
+  /** what it does */
+  readonly definition: Definition;
+  /** in which shape */
+  readonly shape: Shape;
+}
+
+const batches = new Map<string, WebAssembly.Module>();
+
+/** Builds a module whose handlers go into the table from `first` on. */
+export function buildHandlers(
+  wanted: readonly WantedHandler[],
+  first: number,
+): WebAssembly.Module {
+  const key = `${first}|` +
+    wanted.map((w) => handlerKey(w.definition, w.shape)).join();
+  const known = batches.get(key);
+  if (known !== undefined) return known;
+  const cpu = new CpuModule("handlers");
+  const functions = wanted.map((w) => emitHandler(cpu, w.definition, w.shape));
+  cpu.m.elements(first, functions);
+  const module = new WebAssembly.Module(cpu.m.encode());
+  batches.set(key, module);
+  return module;
+}

@@ -1,0 +1,19 @@
+// The runtime: what handlers call. Each group of functions is a file.
+
+import type { CpuModule } from "../cpu_module.ts";
+import { defineMemory } from "./memory.ts";
+import { defineMisc } from "./misc.ts";
+import { defineRun } from "./run.ts";
+import { defineSegments } from "./segments.ts";
+import { defineTraps } from "./traps.ts";
+import { defineWalks } from "./walk.ts";
+
+/** Defines every runtime function. */
+export function defineRuntime(cpu: CpuModule): void {
+  defineTraps(cpu);
+  defineWalks(cpu);
+  defineMemory(cpu);
+  defineSegments(cpu);
+  defineMisc(cpu);
+  defineRun(cpu);
+}

@@ -1,0 +1,215 @@
+// Entering threaded code, going on at a computed RIP, and deriving what depends
+// on the mode (mode key, privilege, TLB arrays) after control state changed.
+
+import { type CpuModule, HANDLER_TYPE } from "../cpu_module.ts";
+import { type FunctionBuilder, type I32, i32, type I64 } from "../wasm/mod.ts";
+import { FLAG } from "../flags.ts";
+import { MODE, MODE_BITS } from "../mode.ts";
+import {
+  ACCESS,
+  BUDGET,
+  CPL,
+  CR0,
+  CR4,
+  CS,
+  DS,
+  EFER,
+  ES,
+  JUMP_BITS,
+  JUMP_CACHE,
+  JUMP_ENTRY_KEY,
+  JUMP_KEY,
+  JUMP_RECORD,
+  JUMP_STRIDE,
+  MODE_KEY,
+  RIP,
+  RIP_BASE,
+  SEG_ACCESS,
+  SEG_BASE,
+  SEG_LIMIT,
+  SS,
+  SYSTEM_FLAGS,
+  TLB,
+  TLB_ARRAY,
+  TLB_BASE,
+  TLB_MODES,
+  TLB_SPACE,
+  TLB_SYSTEM,
+} from "../state.ts";
+import { REC_HANDLER } from "../record.ts";
+import { STATUS } from "./traps.ts";
+import {
+  CR0_EM,
+  CR0_MP,
+  CR0_PE,
+  CR0_TS,
+  CR4_OSFXSR,
+  CR4_SMAP,
+  EFER_LMA,
+} from "./walk.ts";
+
+/** Signatures of the functions defined here. */
+export const RUN_SIGNATURES = {
+  /** Runs from a record until something wants TypeScript: `STATUS`. */
+  enter: { params: ["i32"], results: ["i32"] },
+  /** Runs from a RIP, as `enter`. Handlers tail-call it. */
+  dispatch: { params: ["i64"], results: ["i32"] },
+  /** `dispatch` behind the handler that `enter` guards. */
+  resume: { params: [], results: ["i32"] },
+  /** Derives the mode key, the TLB arrays and the jump key. */
+  updateMode: { params: [], results: [] },
+  /** Forgets where RIPs lead: after a change of address space. */
+  dropJumps: { params: [], results: [] },
+} as const;
+
+/** Continues with the handler of a record; ends the path. */
+export function goTo(cpu: CpuModule, f: FunctionBuilder, record: I32): void {
+  f.returnCallIndirect(
+    HANDLER_TYPE,
+    cpu.state.load32(record, REC_HANDLER),
+    record,
+  );
+}
+
+/** Address of the jump cache entry for a RIP. */
+export function jumpEntry(rip: I64): I32 {
+  const mixed = rip.xor(rip.shrU(JUMP_BITS)).toI32();
+  const index = mixed.and((1 << JUMP_BITS) - 1);
+  return index.mul(JUMP_STRIDE).add(JUMP_CACHE);
+}
+
+function defineDispatch(cpu: CpuModule): void {
+  const { state } = cpu;
+  cpu.define("dispatch", (f) => {
+    const rip = f.param(0, "i64");
+    const entry = f.let(jumpEntry(rip));
+    const hit = state.load64(entry).eq(rip)
+      .and(state.load32(entry, JUMP_ENTRY_KEY).eq(state.load32(0, JUMP_KEY)));
+    f.if(hit, () => {
+      const inPage = rip.add(state.load64(0, CS + SEG_BASE)).and(0xfff);
+      f.do(state.store64(0, rip.sub(inPage), RIP_BASE));
+      goTo(cpu, f, f.let(state.load32(entry, JUMP_RECORD)));
+    });
+    f.do(state.store64(0, rip, RIP));
+    f.return(i32(STATUS.MISS));
+  });
+}
+
+function segmentIsFlat(cpu: CpuModule, segment: number, access: number): I32 {
+  const { state } = cpu;
+  const rights = state.load32(0, segment + SEG_ACCESS);
+  const wanted = ACCESS.PRESENT | ACCESS.S | access;
+  const refused = ACCESS.UNUSABLE |
+    (segment === CS ? 0 : ACCESS.CODE | ACCESS.EXPAND_DOWN);
+  return state.load64(0, segment + SEG_BASE).eqz()
+    .and(state.load32(0, segment + SEG_LIMIT).eq(-1))
+    .and(rights.and(wanted | refused).eq(wanted));
+}
+
+function defineUpdateMode(cpu: CpuModule): void {
+  const { state } = cpu;
+  cpu.define("updateMode", (f) => {
+    const cr0 = f.let(state.load32(0, CR0));
+    const cr4 = f.let(state.load32(0, CR4));
+    const flags = f.let(state.load32(0, SYSTEM_FLAGS));
+    const csAccess = f.let(state.load32(0, CS + SEG_ACCESS));
+    const long = f.let(
+      state.load32(0, EFER).and(EFER_LMA).ne(0)
+        .and(csAccess.and(ACCESS.L).ne(0)),
+    );
+    const step = f.let(state.load32(0, MODE_KEY).and(MODE.STEP));
+    const key = f.var("i32", step);
+    const put = (bit: number, on: I32) =>
+      f.set(key, key.get().or(i32(bit).when(on, 0)));
+    const vm86 = f.let(flags.and(FLAG.VM).ne(0));
+    f.if(
+      long,
+      () => f.set(key, key.get().or(2 | MODE.STACK32 | MODE.FLAT)),
+      () => {
+        put(1, csAccess.and(ACCESS.DB).ne(0));
+        put(
+          MODE.STACK32,
+          state.load32(0, SS + SEG_ACCESS).and(ACCESS.DB).ne(0),
+        );
+        const flat = segmentIsFlat(cpu, CS, ACCESS.CODE | ACCESS.WRITABLE)
+          .and(segmentIsFlat(cpu, SS, ACCESS.WRITABLE))
+          .and(segmentIsFlat(cpu, DS, ACCESS.WRITABLE))
+          .and(segmentIsFlat(cpu, ES, ACCESS.WRITABLE));
+        put(MODE.FLAT, flat);
+      },
+    );
+    put(MODE.PROTECTED, cr0.and(CR0_PE).ne(0).and(vm86.eqz()));
+    put(MODE.EM, cr0.and(CR0_EM).ne(0));
+    put(MODE.TS, cr0.and(CR0_TS).ne(0));
+    put(MODE.MP, cr0.and(CR0_MP).ne(0));
+    put(MODE.OSFXSR, cr4.and(CR4_OSFXSR).ne(0));
+    const old = f.let(state.load32(0, MODE_KEY));
+    const generation = state.load32(0, JUMP_KEY).sub(old);
+    f.do(state.store32(0, generation.add(key.get()), JUMP_KEY));
+    f.do(state.store32(0, key.get(), MODE_KEY));
+
+    // SMAP holds for supervisor accesses unless AC is set (SDM vol. 3, 4.6.1).
+    const open = cr4.and(CR4_SMAP).eqz().or(flags.and(FLAG.AC).ne(0));
+    const isUser = state.load32(0, CPL).eq(3);
+    const mode = i32(1).when(isUser, i32(2).when(open, 0));
+    const space = f.let(
+      state.load32(0, TLB_SPACE).mul(TLB_MODES * TLB_ARRAY).add(TLB),
+    );
+    f.do(state.store32(0, space.add(mode.mul(TLB_ARRAY)), TLB_BASE));
+    const system = i32(2).when(cr4.and(CR4_SMAP).eqz(), 0);
+    f.do(state.store32(0, space.add(system.mul(TLB_ARRAY)), TLB_SYSTEM));
+  });
+}
+
+/** Defines the functions of `RUN_SIGNATURES`. */
+export function defineRun(cpu: CpuModule): void {
+  const { state, fn } = cpu;
+  defineDispatch(cpu);
+  defineUpdateMode(cpu);
+  const guarded = (f: FunctionBuilder, body: () => I32) =>
+    f.try(
+      () => f.return(body()),
+      cpu.trap,
+      (kind) => f.return(kind),
+    );
+  cpu.define("enter", (f) =>
+    guarded(f, () => {
+      const record = f.param(0, "i32");
+      const handler = state.load32(record, REC_HANDLER);
+      const [status] = f.callIndirect(HANDLER_TYPE, handler, record);
+      return status;
+    }));
+  cpu.define(
+    "resume",
+    (f) =>
+      guarded(f, () => f.call(fn.dispatch, f.let(state.load64(0, RIP)))[0]),
+  );
+  cpu.define("dropJumps", (f) => {
+    const key = f.let(state.load32(0, JUMP_KEY).add(1 << MODE_BITS));
+    // When the generation wraps, entries of long ago would match again.
+    f.if(key.shrU(MODE_BITS).eqz(), () => {
+      const bytes = JUMP_STRIDE << JUMP_BITS;
+      f.do(state.fill(i32(JUMP_CACHE), 0xff, i32(bytes)));
+    });
+    f.do(state.store32(0, key, JUMP_KEY));
+  });
+}
+
+/**
+ * Spends the instructions of a block that ends here, and leaves for events where
+ * the budget is gone: `rip` is where the block leads.
+ */
+export function spend(
+  cpu: CpuModule,
+  f: FunctionBuilder,
+  count: I32,
+  rip: () => I64,
+): void {
+  const { state } = cpu;
+  const left = f.let(state.load32(0, BUDGET).sub(count));
+  f.do(state.store32(0, left, BUDGET));
+  f.if(left.ltS(0), () => {
+    f.do(state.store64(0, rip(), RIP));
+    f.return(i32(STATUS.EVENTS));
+  });
+}

@@ -1,0 +1,649 @@
+// Address translation: page walks of every paging mode (Intel SDM vol. 3, 4.3 to
+// 4.6), TLB fill and flush. Not modelled: protection keys, 5-level paging.
+
+import type { CpuModule } from "../cpu_module.ts";
+import {
+  type FunctionBuilder,
+  type I32,
+  i32,
+  type I64,
+  i64,
+} from "../wasm/mod.ts";
+import {
+  CR0,
+  CR3,
+  CR4,
+  DR,
+  EFER,
+  MAP,
+  MAP_COUNT,
+  MAP_STRIDE,
+  META_GLOBAL,
+  META_LARGE,
+  PDPTE,
+  RESERVED_PA,
+  SCRATCH,
+  TLB,
+  TLB_ADDEND,
+  TLB_ARRAY,
+  TLB_ENTRIES,
+  TLB_FETCH,
+  TLB_LOG,
+  TLB_LOG_COUNT,
+  TLB_LOG_MAX,
+  TLB_META,
+  TLB_MISMATCH,
+  TLB_MODES,
+  TLB_READ,
+  TLB_SPACES,
+  TLB_STRIDE,
+  TLB_WRITE,
+} from "../state.ts";
+
+/** Kinds of access that a translation is for. */
+export const ACCESS_READ = 0;
+export const ACCESS_WRITE = 1;
+export const ACCESS_FETCH = 2;
+/** Added to an access: answer -2 instead of raising #PF, set no A or D bit. */
+export const ACCESS_PROBE = 4;
+
+/** What `translate` answers for an address that is not RAM. */
+export const NOT_RAM = -1;
+/** What `translate` answers where a probe finds no translation. */
+export const NO_TRANSLATION = -2;
+
+/** SCRATCH slot that `translate` leaves the guest-physical address in. */
+export const SCRATCH_PA = 14;
+/** SCRATCH slot that `translate` leaves "the page holds code" in, for a write. */
+export const SCRATCH_CODE = 15;
+
+/** Page-table entry bits. */
+const PTE = {
+  P: 1,
+  RW: 2,
+  US: 4,
+  A: 0x20,
+  D: 0x40,
+  PS: 0x80,
+  G: 0x100,
+} as const;
+const PTE_NX = 1n << 63n;
+const ADDRESS_MASK = 0x000f_ffff_ffff_f000n;
+
+/** Page-fault error code bits. */
+const PF = { P: 1, W: 2, U: 4, RSVD: 8, I: 16 } as const;
+
+/** CR0, CR4 and EFER bits (Intel SDM vol. 3, 2.5 and 2.2.1). */
+export const CR0_PE = 1;
+export const CR0_MP = 2;
+export const CR0_EM = 4;
+export const CR0_TS = 8;
+export const CR0_NE = 0x20;
+export const CR0_WP = 0x10000;
+export const CR0_AM = 0x40000;
+export const CR0_PG = 0x80000000;
+export const CR4_VME = 1;
+export const CR4_PVI = 2;
+export const CR4_TSD = 4;
+export const CR4_DE = 8;
+export const CR4_PSE = 0x10;
+export const CR4_PAE = 0x20;
+export const CR4_PGE = 0x80;
+export const CR4_PCE = 0x100;
+export const CR4_OSFXSR = 0x200;
+export const CR4_OSXMMEXCPT = 0x400;
+export const CR4_UMIP = 0x800;
+export const CR4_FSGSBASE = 0x10000;
+export const CR4_PCIDE = 0x20000;
+export const CR4_OSXSAVE = 0x40000;
+export const CR4_SMEP = 0x100000;
+export const CR4_SMAP = 0x200000;
+export const EFER_SCE = 1;
+export const EFER_LME = 0x100;
+export const EFER_LMA = 0x400;
+export const EFER_NXE = 0x800;
+
+// Rights that a walk accumulates, in the low bits of its answer.
+const RIGHT_READ = 0x10;
+const RIGHT_WRITE = 0x20;
+const RIGHT_FETCH = 0x40;
+
+/** Signatures of the functions defined here. */
+export const WALK_SIGNATURES = {
+  /** Offset in memory 1 of a guest-physical address for reading, or `NOT_RAM`. */
+  mapGpa: { params: ["i64"], results: ["i64"] },
+  /** As `mapGpa`, for writing: `NOT_RAM` for read-only memory. */
+  mapGpaWrite: { params: ["i64"], results: ["i64"] },
+  /**
+   * Guest-physical page of a linear address with rights and META bits below:
+   * linear address, access, TLB mode (0 supervisor, 1 user, 2 supervisor with
+   * user access), site. Raises #PF; a probe answers `NO_TRANSLATION`.
+   */
+  walk: { params: ["i64", "i32", "i32", "i32"], results: ["i64"] },
+  /**
+   * Offset in memory 1 of a linear address, or `NOT_RAM` with the address in
+   * SCRATCH: linear address, access, TLB array, site. Fills the TLB.
+   */
+  translate: { params: ["i64", "i32", "i32", "i32"], results: ["i64"] },
+  /** Drops the entries of one address space, global ones too if asked: space, all. */
+  flushSpace: { params: ["i32", "i32"], results: [] },
+  /** Drops every entry of every address space. */
+  flushAll: { params: [], results: [] },
+  /** Drops what translates one page of one address space: space, linear address. */
+  flushPage: { params: ["i32", "i64"], results: [] },
+  /** Makes a page of memory 1 (by number) not writable in every TLB array. */
+  protectPage: { params: ["i32"], results: [] },
+} as const;
+
+/** Address of the entry for a linear address in a TLB array. */
+export function tlbEntry(array: I32, la: I64): I32 {
+  const shift = 12 - Math.log2(TLB_STRIDE);
+  const mask = (TLB_ENTRIES - 1) * TLB_STRIDE;
+  return la.shrU(shift).toI32().and(mask).add(array);
+}
+
+function pageOf(la: I64): I64 {
+  return la.and(-4096);
+}
+
+function low32(cpu: CpuModule, address: number): I32 {
+  return cpu.state.load32(0, address);
+}
+
+function defineMapGpa(cpu: CpuModule, name: "mapGpa" | "mapGpaWrite"): void {
+  const { state } = cpu;
+  const needed = name === "mapGpa" ? 1 : 2;
+  cpu.define(name, (f) => {
+    const pa = f.param(0, "i64");
+    const at = f.var("i32", i32(MAP));
+    const end = f.let(
+      state.load32(0, MAP_COUNT).mul(MAP_STRIDE).add(MAP),
+    );
+    f.block((none) =>
+      f.loop((again) => {
+        f.brIf(none, at.get().geU(end));
+        const base = f.let(state.load64(at.get()));
+        const inside = pa.geU(base).and(
+          pa.ltU(state.load64(at.get(), 8)),
+        );
+        f.if(inside, () => {
+          f.brIf(
+            none,
+            state.load64(at.get(), 24).toI32().and(needed).eqz(),
+          );
+          f.return(pa.sub(base).add(state.load64(at.get(), 16)));
+        });
+        f.set(at, at.get().add(MAP_STRIDE));
+        f.br(again);
+      })
+    );
+    f.return(i64(NOT_RAM));
+  });
+}
+
+interface WalkState {
+  readonly cpu: CpuModule;
+  readonly f: FunctionBuilder;
+  readonly la: I64;
+  readonly access: I32;
+  readonly mode: I32;
+  readonly site: I32;
+  readonly isWrite: I32;
+  readonly isFetch: I32;
+  readonly isProbe: I32;
+  readonly cr4: I32;
+  readonly nxe: I32;
+}
+
+// Raises #PF (or answers a probe) with the bits given and those of the access.
+function fault(w: WalkState, bits: I32): void {
+  const { cpu, f } = w;
+  f.if(w.isProbe, () => f.return(i64(NO_TRANSLATION)));
+  const user = w.mode.eq(1);
+  // The I bit exists only where fetches can be told apart (SDM vol. 3, 4.7).
+  const pae = w.cr4.and(CR4_PAE).ne(0).and(w.nxe);
+  const fetch = w.isFetch.and(pae.or(w.cr4.and(CR4_SMEP).ne(0)));
+  const code = bits.or(w.isWrite.shl(1)).or(user.shl(2)).or(fetch.shl(4));
+  f.call(cpu.fn.pageFault, w.site, w.la, code);
+  f.unreachable();
+}
+
+// Sets A (and D) in an entry; answers 0 where it changed meanwhile.
+function setAccessed(
+  w: WalkState,
+  at: I64,
+  pte: I64,
+  bits: I64,
+  legacy: I32,
+  changed: () => void,
+): void {
+  const { f, cpu } = w;
+  const wanted = f.let(pte.or(bits));
+  f.if(wanted.ne(pte).and(w.isProbe.eqz()), () => {
+    const old = f.ifValue(
+      legacy,
+      "i64",
+      () => cpu.ram.atomicCmpxchg(4, at, pte, wanted),
+      () => cpu.ram.atomicCmpxchg(8, at, pte, wanted),
+    );
+    f.if(old.ne(pte), changed);
+  });
+}
+
+// Bits of a leaf above 4 KiB that must be zero, by the bits its page covers.
+function reservedInLeaf(legacy: I32, shift: I32): I64 {
+  const large = i64(1).shl(shift.toI64U()).sub(0x2000);
+  // PSE-36 uses bits 20:13 as address bits 39:32 and reserves bit 21.
+  return i64(0x20_0000).when(legacy, large);
+}
+
+function defineWalk(cpu: CpuModule): void {
+  const { state } = cpu;
+  cpu.define("walk", (f) => {
+    const la = f.param(0, "i64");
+    const access = f.param(1, "i32");
+    const w: WalkState = {
+      cpu,
+      f,
+      la,
+      access,
+      mode: f.param(2, "i32"),
+      site: f.param(3, "i32"),
+      isWrite: f.let(access.and(3).eq(ACCESS_WRITE)),
+      isFetch: f.let(access.and(3).eq(ACCESS_FETCH)),
+      isProbe: f.let(access.and(ACCESS_PROBE).ne(0)),
+      cr4: f.let(low32(cpu, CR4)),
+      nxe: f.let(low32(cpu, EFER).and(EFER_NXE).ne(0)),
+    };
+    const cr0 = f.let(low32(cpu, CR0));
+    f.if(cr0.and(CR0_PG).eqz(), () => {
+      const all = RIGHT_READ | RIGHT_WRITE | RIGHT_FETCH | META_GLOBAL;
+      f.return(pageOf(la).or(all));
+    });
+    const long = f.let(low32(cpu, EFER).and(EFER_LMA).ne(0));
+    const legacy = f.let(w.cr4.and(CR4_PAE).eqz());
+    const cr3 = f.let(state.load64(0, CR3));
+
+    f.loop((restart) => {
+      const table = f.var("i64");
+      const shift = f.var("i32");
+      const rights = f.var("i64", i64(PTE.RW | PTE.US));
+      f.if(long, () => {
+        f.set(table, cr3.and(ADDRESS_MASK));
+        f.set(shift, i32(39));
+      }, () =>
+        f.if(legacy, () => {
+          f.set(table, cr3.and(0xffff_f000));
+          f.set(shift, i32(22));
+        }, () => {
+          const index = la.shrU(30).toI32().and(3);
+          const pdpte = f.let(state.load64(index.shl(3), PDPTE));
+          f.if(pdpte.toI32().and(PTE.P).eqz(), () => fault(w, i32(0)));
+          f.set(table, pdpte.and(ADDRESS_MASK));
+          f.set(shift, i32(21));
+        }));
+      f.loop((next) => {
+        const entrySize = i32(4).when(legacy, 8);
+        const indexMask = i64(0x3ff).when(legacy, i64(0x1ff));
+        const index = la.shrU(shift.get().toI64U()).and(indexMask);
+        const gpa = f.let(table.get().add(index.mul(entrySize.toI64U())));
+        const [at] = f.call(cpu.fn.mapGpaWrite, gpa);
+        // A table outside RAM reads as not present.
+        f.if(at.eq(NOT_RAM), () => fault(w, i32(0)));
+        const pte = f.ifValue(
+          legacy,
+          "i64",
+          () => cpu.ram.load(4, at),
+          () => cpu.ram.load(8, at),
+        );
+        const low = f.let(pte.toI32());
+        f.if(low.and(PTE.P).eqz(), () => fault(w, i32(0)));
+        const reserved = f.var("i64");
+        f.if(legacy.eqz(), () =>
+          f.set(
+            reserved,
+            state.load64(0, RESERVED_PA)
+              .or(i64(0).when(w.nxe, i64(PTE_NX))),
+          ));
+        // PS is reserved in a PML4 entry, and 1 GiB pages are long mode's.
+        const ps = low.and(PTE.PS).ne(0);
+        f.if(
+          shift.get().eq(39).and(ps),
+          () => fault(w, i32(PF.P | PF.RSVD)),
+        );
+        const mayBeLarge = i32(w.cr4.and(CR4_PSE).ne(0)).when(legacy, 1);
+        const isLarge = f.let(
+          ps.and(shift.get().ne(12)).and(mayBeLarge),
+        );
+        f.if(
+          isLarge,
+          () =>
+            f.set(
+              reserved,
+              reserved.get().or(reservedInLeaf(legacy, shift.get())),
+            ),
+        );
+        f.if(
+          pte.and(reserved.get()).ne(0),
+          () => fault(w, i32(PF.P | PF.RSVD)),
+        );
+        f.set(
+          rights,
+          rights.get().and(pte.or(~BigInt(PTE.RW | PTE.US)))
+            .or(pte.and(PTE_NX)),
+        );
+        const isLeaf = f.let(isLarge.or(shift.get().eq(12)));
+        f.if(isLeaf, () => {
+          finishWalk(w, {
+            at,
+            pte,
+            legacy,
+            shift: f.let(shift.get()),
+            isLarge,
+            rights: f.let(rights.get()),
+            cr0,
+            changed: () => f.br(restart),
+          });
+        });
+        setAccessed(w, at, pte, i64(PTE.A), legacy, () => f.br(restart));
+        f.set(table, pte.and(i64(0xffff_f000).when(legacy, i64(ADDRESS_MASK))));
+        f.set(shift, shift.get().sub(i32(10).when(legacy, 9)));
+        f.br(next);
+      });
+    });
+    f.unreachable();
+  });
+}
+
+interface Leaf {
+  readonly at: I64;
+  readonly pte: I64;
+  readonly legacy: I32;
+  readonly shift: I32;
+  readonly isLarge: I32;
+  readonly rights: I64;
+  readonly cr0: I32;
+  readonly changed: () => void;
+}
+
+// Checks the rights that a walk collected, sets A and D, and returns the page.
+function finishWalk(w: WalkState, leaf: Leaf): void {
+  const { f } = w;
+  const r = f.let(leaf.rights.toI32());
+  const userPage = f.let(r.and(PTE.US).ne(0));
+  const isUser = f.let(w.mode.eq(1));
+  const smap = w.cr4.and(CR4_SMAP).ne(0).and(w.mode.eqz());
+  const readable = f.let(
+    userPage.when(isUser, userPage.and(smap).eqz()),
+  );
+  const wp = leaf.cr0.and(CR0_WP).ne(0);
+  const rw = r.and(PTE.RW).ne(0);
+  const writable = f.let(
+    readable.and(rw.or(isUser.eqz().and(wp.eqz()))),
+  );
+  const nx = leaf.rights.ltS(0).and(w.nxe);
+  const smep = w.cr4.and(CR4_SMEP).ne(0);
+  const executable = f.let(
+    nx.eqz().and(userPage.when(isUser, userPage.and(smep).eqz())),
+  );
+  const allowed = writable.when(
+    w.isWrite,
+    executable.when(w.isFetch, readable),
+  );
+  f.if(allowed.eqz(), () => fault(w, i32(PF.P)));
+  const bits = i64(PTE.A | PTE.D).when(w.isWrite, i64(PTE.A));
+  setAccessed(w, leaf.at, leaf.pte, bits, leaf.legacy, leaf.changed);
+  // Without D a write must come here again to set it.
+  const dirty = leaf.pte.toI32().and(PTE.D).ne(0).or(w.isWrite);
+  const rightBits = i32(RIGHT_READ).when(readable, 0)
+    .or(i32(RIGHT_WRITE).when(writable.and(dirty), 0))
+    .or(i32(RIGHT_FETCH).when(executable, 0));
+  const global = leaf.pte.toI32().and(PTE.G).ne(0)
+    .and(w.cr4.and(CR4_PGE).ne(0));
+  const meta = i32(META_LARGE).when(leaf.isLarge, 0)
+    .or(i32(META_GLOBAL).when(global, 0));
+  const inPage = f.let(i64(1).shl(leaf.shift.toI64U()).sub(1));
+  // PSE-36: bits 20:13 of a 4 MiB entry are address bits 39:32.
+  const pse36 = leaf.pte.shrU(13).and(0xff).shl(32)
+    .when(leaf.legacy.and(leaf.isLarge), i64(0));
+  const addressMask = i64(0xffff_f000).when(leaf.legacy, i64(ADDRESS_MASK));
+  const base = leaf.pte.and(addressMask).and(inPage.xor(-1)).or(pse36);
+  const pa = base.or(w.la.and(inPage));
+  f.return(pageOf(pa).or(rightBits.or(meta).toI64U()));
+}
+
+// Enters a translation into the TLB.
+function fill(
+  cpu: CpuModule,
+  f: FunctionBuilder,
+  args: { array: I32; la: I64; offset: I64; rights: I32; isCode: I32 },
+): void {
+  const { state } = cpu;
+  const page = f.let(pageOf(args.la));
+  const entry = f.let(tlbEntry(args.array, args.la));
+  const tag = (right: number, and: I32 | number = 1) =>
+    page.when(
+      args.rights.and(right).ne(0).and(and),
+      page.xor(TLB_MISMATCH),
+    );
+  // Data breakpoints are checked on the slow path: keep data accesses there.
+  const watched = f.let(state.load32(0, DR + 56).and(0xff).ne(0));
+  f.do(state.store64(entry, tag(RIGHT_READ, watched.eqz()), TLB_READ));
+  f.do(
+    state.store64(
+      entry,
+      tag(RIGHT_WRITE, args.isCode.or(watched).eqz()),
+      TLB_WRITE,
+    ),
+  );
+  f.do(state.store64(entry, tag(RIGHT_FETCH), TLB_FETCH));
+  f.do(state.store64(entry, pageOf(args.offset).sub(page), TLB_ADDEND));
+  const index = entry.sub(TLB).shrU(Math.log2(TLB_STRIDE));
+  f.do(
+    state.store32(
+      index.shl(2),
+      args.rights.and(META_GLOBAL | META_LARGE),
+      TLB_META,
+    ),
+  );
+  const space = f.let(index.divU(TLB_MODES * TLB_ENTRIES));
+  const count = f.let(state.load32(space.shl(2), TLB_LOG_COUNT));
+  f.if(
+    count.ltU(TLB_LOG_MAX),
+    () =>
+      f.do(
+        state.store32(
+          space.mul(TLB_LOG_MAX).add(count).shl(2),
+          entry,
+          TLB_LOG,
+        ),
+      ),
+  );
+  f.if(
+    count.leU(TLB_LOG_MAX),
+    () => f.do(state.store32(space.shl(2), count.add(1), TLB_LOG_COUNT)),
+  );
+}
+
+function defineTranslate(cpu: CpuModule): void {
+  const { state } = cpu;
+  cpu.define("translate", (f) => {
+    const la = f.param(0, "i64");
+    const access = f.param(1, "i32");
+    const array = f.param(2, "i32");
+    const site = f.param(3, "i32");
+    f.do(state.store64(0, i64(0), SCRATCH + 8 * SCRATCH_CODE));
+    const entry = f.let(tlbEntry(array, la));
+    const tag = state.load64(entry.add(access.and(3).shl(3)));
+    f.if(
+      tag.eq(pageOf(la)),
+      () => f.return(la.add(state.load64(entry, TLB_ADDEND))),
+    );
+    const long = low32(cpu, EFER).and(EFER_LMA).ne(0);
+    const canonical = la.shl(16).shrS(16).eq(la);
+    f.if(long.and(canonical.eqz()), () => {
+      f.if(
+        access.and(ACCESS_PROBE),
+        () => f.return(i64(NO_TRANSLATION)),
+      );
+      f.call(cpu.fn.badAddress, site);
+      f.unreachable();
+    });
+    const mode = array.sub(TLB).divU(TLB_ARRAY).remU(TLB_MODES);
+    const [page] = f.call(cpu.fn.walk, la, access, f.let(mode), site);
+    f.if(page.eq(NO_TRANSLATION), () => f.return(page));
+    const pa = f.let(pageOf(page).or(la.and(0xfff)));
+    f.do(state.store64(0, pa, SCRATCH + 8 * SCRATCH_PA));
+    const isWrite = f.let(access.and(3).eq(ACCESS_WRITE));
+    const offset = f.var("i64");
+    const [readOffset] = f.call(cpu.fn.mapGpa, pa);
+    const [writeOffset] = f.call(cpu.fn.mapGpaWrite, pa);
+    f.set(offset, writeOffset.when(isWrite, readOffset));
+    f.if(offset.get().eq(NOT_RAM), () => f.return(i64(NOT_RAM)));
+    const [isCode] = f.call(
+      cpu.host.isCode,
+      f.let(offset.get().shrU(12).toI32()),
+    );
+    f.if(
+      isWrite,
+      () => f.do(state.store64(0, isCode.toI64U(), SCRATCH + 8 * SCRATCH_CODE)),
+    );
+    const readOnly = writeOffset.eq(NOT_RAM);
+    f.if(access.and(ACCESS_PROBE).eqz(), () =>
+      fill(cpu, f, {
+        array,
+        la,
+        offset: f.let(offset.get()),
+        rights: f.let(page.toI32().and(0xfff)),
+        isCode: f.let(isCode.or(readOnly)),
+      }));
+    f.return(offset.get());
+  });
+}
+
+// The lowest page that has its entry at this address.
+function tlbPage(entry: I32): I64 {
+  const index = entry.sub(TLB).shrU(Math.log2(TLB_STRIDE));
+  return index.and(TLB_ENTRIES - 1).shl(12).toI64U();
+}
+
+function invalidate(cpu: CpuModule, f: FunctionBuilder, entry: I32): void {
+  const mismatch = f.let(tlbPage(entry).xor(TLB_MISMATCH));
+  for (const tag of [TLB_READ, TLB_WRITE, TLB_FETCH]) {
+    f.do(cpu.state.store64(entry, mismatch, tag));
+  }
+}
+
+function metaOf(cpu: CpuModule, entry: I32): I32 {
+  const index = entry.sub(TLB).shrU(Math.log2(TLB_STRIDE));
+  return cpu.state.load32(index.shl(2), TLB_META);
+}
+
+// Runs `body` for each logged entry of a space, or for all where it overflowed.
+function forEachEntry(
+  cpu: CpuModule,
+  f: FunctionBuilder,
+  space: I32,
+  body: (entry: I32) => void,
+): void {
+  const { state } = cpu;
+  const count = f.let(state.load32(space.shl(2), TLB_LOG_COUNT));
+  const overflow = f.let(count.gtU(TLB_LOG_MAX));
+  const total = f.let(
+    i32(TLB_MODES * TLB_ENTRIES).when(overflow, count),
+  );
+  const base = f.let(space.mul(TLB_MODES * TLB_ARRAY).add(TLB));
+  const i = f.var("i32");
+  f.block((done) =>
+    f.loop((again) => {
+      f.brIf(done, i.get().geU(total));
+      const entry = f.ifValue(
+        overflow,
+        "i32",
+        () => base.add(i.get().mul(TLB_STRIDE)),
+        () => state.load32(space.mul(TLB_LOG_MAX).add(i.get()).shl(2), TLB_LOG),
+      );
+      body(entry);
+      f.set(i, i.get().add(1));
+      f.br(again);
+    })
+  );
+}
+
+function defineFlushes(cpu: CpuModule): void {
+  const { state } = cpu;
+  cpu.define("flushSpace", (f) => {
+    const space = f.param(0, "i32");
+    const all = f.param(1, "i32");
+    const kept = f.var("i32");
+    const overflow = f.let(
+      state.load32(space.shl(2), TLB_LOG_COUNT).gtU(TLB_LOG_MAX),
+    );
+    forEachEntry(cpu, f, space, (entry) => {
+      const keep = metaOf(cpu, entry).and(META_GLOBAL).ne(0).and(all.eqz())
+        .and(overflow.eqz());
+      f.if(keep, () => {
+        f.do(
+          state.store32(
+            space.mul(TLB_LOG_MAX).add(kept.get()).shl(2),
+            entry,
+            TLB_LOG,
+          ),
+        );
+        f.set(kept, kept.get().add(1));
+      }, () => invalidate(cpu, f, entry));
+    });
+    f.do(state.store32(space.shl(2), kept.get(), TLB_LOG_COUNT));
+  });
+  cpu.define("flushAll", (f) => {
+    for (let space = 0; space < TLB_SPACES; space++) {
+      f.call(cpu.fn.flushSpace, i32(space), i32(1));
+    }
+    f.call(cpu.host.flushed);
+  });
+  cpu.define("flushPage", (f) => {
+    const space = f.param(0, "i32");
+    const la = f.param(1, "i64");
+    for (let mode = 0; mode < TLB_MODES; mode++) {
+      const array = space.mul(TLB_MODES).add(mode).mul(TLB_ARRAY).add(TLB);
+      invalidate(cpu, f, f.let(tlbEntry(array, la)));
+    }
+    // A large page has an entry for each 4 KiB that was used: find them all.
+    forEachEntry(cpu, f, space, (entry) => {
+      // A tag that does not match is off by one page, which is near as well.
+      const tag = state.load64(entry, TLB_READ);
+      const near = tag.xor(la).shrU(30).eqz();
+      f.if(
+        metaOf(cpu, entry).and(META_LARGE).ne(0).and(near),
+        () => invalidate(cpu, f, entry),
+      );
+    });
+  });
+  cpu.define("protectPage", (f) => {
+    const page = f.let(f.param(0, "i32").toI64U());
+    for (let space = 0; space < TLB_SPACES; space++) {
+      forEachEntry(cpu, f, i32(space), (entry) => {
+        const tag = f.let(state.load64(entry, TLB_WRITE));
+        const host = tag.add(state.load64(entry, TLB_ADDEND)).shrU(12);
+        f.if(host.eq(page), () => {
+          const mismatch = tlbPage(entry).xor(TLB_MISMATCH);
+          f.do(state.store64(entry, mismatch, TLB_WRITE));
+        });
+      });
+    }
+  });
+}
+
+/** Defines the functions of `WALK_SIGNATURES`. */
+export function defineWalks(cpu: CpuModule): void {
+  defineMapGpa(cpu, "mapGpa");
+  defineMapGpa(cpu, "mapGpaWrite");
+  defineWalk(cpu);
+  defineTranslate(cpu);
+  defineFlushes(cpu);
+}
+
+/** The TLB array of an address space and mode. */
+export function tlbArray(space: number, mode: number): number {
+  return TLB + (space * TLB_MODES + mode) * TLB_ARRAY;
+}

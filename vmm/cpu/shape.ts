@@ -1,0 +1,63 @@
+// The shape of a handler: what is fixed when a form is emitted, besides the form.
+// Only the axes that a form names tell two of its handlers apart.
+
+/** A size in bits that code, addresses or the stack can have. */
+export type ModeSize = 16 | 32 | 64;
+
+/** What one emission of a form may rely on. */
+export interface Shape {
+  /**
+   * The memory operand: `none` where there is none (a register, where the form
+   * allows both), `base` for base + displacement without segmentation, `ea` where
+   * an effective-address record ran before and left the linear address in `EA`.
+   */
+  readonly memory: "none" | "base" | "ea";
+  /** Address size of the instruction. */
+  readonly address: ModeSize;
+  /** Default operation size of the code segment; 64 for 64-bit mode. */
+  readonly code: ModeSize;
+  /** Size of the stack pointer. */
+  readonly stack: ModeSize;
+  /** 64-bit mode, or CS DS ES SS all have base 0 and limit 4 GiB. */
+  readonly flat: boolean;
+  /** LOCK prefix. */
+  readonly lock: boolean;
+  /** REP prefix of a string instruction. */
+  readonly rep: "none" | "repe" | "repne";
+}
+
+/** The parts of a shape that a form can depend on, besides its memory operand. */
+export type Axis = "address" | "code" | "stack" | "flat" | "rep";
+
+/** The shape that a form without axes is emitted in. */
+export const PLAIN: Shape = {
+  memory: "none",
+  address: 64,
+  code: 64,
+  stack: 64,
+  flat: true,
+  lock: false,
+  rep: "none",
+};
+
+/** `shape` with every axis that the form does not depend on set to the plain one. */
+export function reduceShape(shape: Shape, axes: readonly Axis[]): Shape {
+  const on = (axis: Axis) => axes.includes(axis);
+  return {
+    memory: shape.memory,
+    address: on("address") || shape.memory === "base"
+      ? shape.address
+      : PLAIN.address,
+    code: on("code") ? shape.code : PLAIN.code,
+    stack: on("stack") ? shape.stack : PLAIN.stack,
+    flat: on("flat") ? shape.flat : PLAIN.flat,
+    lock: shape.lock,
+    rep: on("rep") ? shape.rep : PLAIN.rep,
+  };
+}
+
+/** A key that tells shapes apart. */
+export function shapeKey(s: Shape): string {
+  return `${s.memory}:${s.address}:${s.code}:${s.stack}:${+s.flat}:${+s
+    .lock}:${s.rep}`;
+}

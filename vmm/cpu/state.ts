@@ -1,0 +1,273 @@
+// Memory 0: the private state of one virtual CPU. Every field has one address,
+// given here, for the emitted code and for TypeScript alike. Architectural state
+// comes first, then what the engine keeps for itself (TLB, jump cache, records).
+
+/** Hands out consecutive, naturally aligned addresses. */
+class Layout {
+  #next = 0;
+
+  /** Reserves `size` bytes aligned to `align` and returns their address. */
+  take(size: number, align = Math.min(size, 64)): number {
+    const at = Math.ceil(this.#next / align) * align;
+    this.#next = at + size;
+    return at;
+  }
+
+  /** Reserves `count` fields of `stride` bytes and returns the first. */
+  array(count: number, stride: number, align = Math.min(stride, 64)): number {
+    return this.take(count * stride, align);
+  }
+
+  /** First address that is not reserved. */
+  get end(): number {
+    return this.#next;
+  }
+}
+
+const layout = new Layout();
+
+/** General registers RAX RCX RDX RBX RSP RBP RSI RDI R8-R15: 16 of u64. */
+export const GPR = layout.array(16, 8);
+/** A register that is always zero: the base or index that an operand lacks. */
+export const ZERO = layout.take(8);
+/**
+ * RIP of the first byte of the page that executes, so that the RIP of an
+ * instruction is this plus its offset in the page; also the base register of
+ * RIP-relative operands. Modulo 2^64 where CS.base is not a multiple of 4096.
+ */
+export const RIP_BASE = layout.take(8);
+/** RIP, true whenever the engine is not inside a block. */
+export const RIP = layout.take(8);
+/** Lazy flags: the last result, sign-extended. See `flags.ts`. */
+export const FLAG_RESULT = layout.take(8);
+/** Lazy flags: carry vector. See `flags.ts`. */
+export const FLAG_CARRY = layout.take(8);
+/** RFLAGS without its six arithmetic bits (and with bit 1): u64. */
+export const SYSTEM_FLAGS = layout.take(8);
+/** Instructions left before the engine looks for events: i32. */
+export const BUDGET = layout.take(4);
+/** Non-zero where an interrupt or a request waits for the engine: i32. */
+export const ATTENTION = layout.take(4);
+/** Current privilege level: i32. */
+export const CPL = layout.take(4);
+/** The mode key of the blocks that may run now: i32. See `mode.ts`. */
+export const MODE_KEY = layout.take(4);
+/** `MODE_KEY` plus the generation of the jump cache: i32. */
+export const JUMP_KEY = layout.take(4);
+/** Address of the TLB array for data accesses at the present privilege: i32. */
+export const TLB_BASE = layout.take(4);
+/** Address of the TLB array for system structures (always supervisor): i32. */
+export const TLB_SYSTEM = layout.take(4);
+/** Linear address of the operand, written by an effective-address record. */
+export const EA = layout.take(8);
+
+/** Size of a segment's slot. */
+export const SEGMENT_STRIDE = 32;
+/** Segment slots ES CS SS DS FS GS LDTR TR GDTR IDTR. */
+export const SEGMENTS = layout.array(10, SEGMENT_STRIDE);
+/** In a segment's slot: base, u64. */
+export const SEG_BASE = 0;
+/** In a segment's slot: limit in bytes (granularity applied), u32. */
+export const SEG_LIMIT = 8;
+/** In a segment's slot: access word as `vmm(4)` has it, u32. See `ACCESS`. */
+export const SEG_ACCESS = 12;
+/** In a segment's slot: selector, u16 kept as u32. */
+export const SEG_SELECTOR = 16;
+
+/** Addresses of the segment registers' slots. */
+export const ES = SEGMENTS;
+export const CS = SEGMENTS + SEGMENT_STRIDE;
+export const SS = SEGMENTS + 2 * SEGMENT_STRIDE;
+export const DS = SEGMENTS + 3 * SEGMENT_STRIDE;
+export const FS = SEGMENTS + 4 * SEGMENT_STRIDE;
+export const GS = SEGMENTS + 5 * SEGMENT_STRIDE;
+export const LDTR = SEGMENTS + 6 * SEGMENT_STRIDE;
+export const TR = SEGMENTS + 7 * SEGMENT_STRIDE;
+export const GDTR = SEGMENTS + 8 * SEGMENT_STRIDE;
+export const IDTR = SEGMENTS + 9 * SEGMENT_STRIDE;
+
+/** Bits of a segment's access word (vmm(4), VMX access rights). */
+export const ACCESS = {
+  /** Type and S bit */
+  TYPE: 0x1f,
+  ACCESSED: 0x01,
+  /** data: writable; code: readable */
+  WRITABLE: 0x02,
+  /** data: expand-down; code: conforming */
+  EXPAND_DOWN: 0x04,
+  CODE: 0x08,
+  /** code or data, not a system descriptor */
+  S: 0x10,
+  DPL_SHIFT: 5,
+  PRESENT: 0x80,
+  AVL: 0x1000,
+  L: 0x2000,
+  /** default operation size; for SS, the stack's address size */
+  DB: 0x4000,
+  G: 0x8000,
+  UNUSABLE: 0x10000,
+} as const;
+
+/** Control registers CR0-CR4 and CR8 by their number: u64 each (CR1 unused). */
+export const CR = layout.array(9, 8);
+export const CR0 = CR;
+export const CR2 = CR + 16;
+export const CR3 = CR + 24;
+export const CR4 = CR + 32;
+export const CR8 = CR + 64;
+/** Debug registers DR0-DR7: u64 each (4 and 5 unused). */
+export const DR = layout.array(8, 8);
+/** PDPTE0-3 as loaded under PAE paging: u64 each. */
+export const PDPTE = layout.array(4, 8);
+/** XCR0, u64. */
+export const XCR0 = layout.take(8);
+
+/** Model-specific registers that the emitted code uses: u64 each. */
+export const EFER = layout.take(8);
+export const STAR = layout.take(8);
+export const LSTAR = layout.take(8);
+export const CSTAR = layout.take(8);
+export const SFMASK = layout.take(8);
+export const KERNEL_GS_BASE = layout.take(8);
+export const SYSENTER_CS = layout.take(8);
+export const SYSENTER_ESP = layout.take(8);
+export const SYSENTER_EIP = layout.take(8);
+export const TSC_AUX = layout.take(8);
+/** Added to the host's time stamp to give the guest's: i64. */
+export const TSC_OFFSET = layout.take(8);
+
+/** x87 data registers R0-R7 (physical): significand u64, then sign+exponent u16. */
+export const FPR = layout.array(8, 16);
+/** x87 control word, u16 kept as i32. */
+export const FPU_CW = layout.take(4);
+/** x87 status word without TOP, u16 kept as i32. */
+export const FPU_SW = layout.take(4);
+/** x87 TOP: i32, 0 to 7. */
+export const FPU_TOP = layout.take(4);
+/** x87 tags in the abridged form of FXSAVE: bit n set, physical Rn not empty. */
+export const FPU_TAGS = layout.take(4);
+/** x87 last opcode: i32, 11 bits. */
+export const FPU_FOP = layout.take(4);
+/** x87 instruction pointer's selector, i32. */
+export const FPU_FCS = layout.take(4);
+/** x87 data pointer's selector, i32. */
+export const FPU_FDS = layout.take(4);
+/** MXCSR, i32. */
+export const MXCSR = layout.take(4);
+/** x87 instruction pointer, u64. */
+export const FPU_FIP = layout.take(8);
+/** x87 data pointer, u64. */
+export const FPU_FDP = layout.take(8);
+
+/** Bytes from one vector register to the next. */
+export const VECTOR_STRIDE = 32;
+/** Vector registers 0-15; the first 16 bytes of each are XMM. */
+export const XMM = layout.array(16, VECTOR_STRIDE, 32);
+
+/** The RIP after STI or MOV SS until that instruction retired: u64, else all ones. */
+export const SHADOW_RIP = layout.take(8);
+/** Why the shadow is there: 0 none, 1 STI, 2 MOV SS or POP SS: i32. */
+export const SHADOW_KIND = layout.take(4);
+/** Non-zero while NMIs are blocked: i32. */
+export const NMI_BLOCKED = layout.take(4);
+/** Data breakpoints that matched in this instruction, as DR6 bits: i32. */
+export const WATCH_HITS = layout.take(4);
+/** Non-zero where the vendor is Intel, zero for AMD: i32. */
+export const VENDOR_INTEL = layout.take(4);
+/** Physical address bits, as a mask of address bits 51:12 that are reserved: u64. */
+export const RESERVED_PA = layout.take(8);
+
+/** A trap's exception vector: i32. */
+export const TRAP_VECTOR = layout.take(4);
+/** A trap's error code: i32; -1 where the exception pushes none. */
+export const TRAP_ERROR = layout.take(4);
+/** A trap's other words, by kind: see `runtime/traps.ts`. */
+export const TRAP_DATA = layout.array(6, 8);
+/** Words that emitted code and TypeScript hand each other in one call. */
+export const SCRATCH = layout.array(16, 8);
+
+/** Number of mappings in the guest-physical memory map. */
+export const MAP_COUNT = layout.take(4);
+/** Most mappings that the memory map can hold (vmm(4)'s limit is 22). */
+export const MAP_MAX = 32;
+/** Bytes of one mapping: gpa u64, end u64, offset in memory 1 u64, protection u64. */
+export const MAP_STRIDE = 32;
+/** The guest-physical memory map, ordered by use. */
+export const MAP = layout.array(MAP_MAX, MAP_STRIDE);
+
+/** log2 of the entries in one TLB array. */
+export const TLB_BITS = 12;
+/** Entries of one TLB array. */
+export const TLB_ENTRIES = 1 << TLB_BITS;
+/**
+ * Bytes of a TLB entry: tag for reads, tag for writes, tag for fetches, addend.
+ * A tag is the page's linear address, or that xor `TLB_MISMATCH`; linear address plus
+ * addend is the offset in memory 1.
+ */
+export const TLB_STRIDE = 32;
+export const TLB_READ = 0;
+export const TLB_WRITE = 8;
+export const TLB_FETCH = 16;
+export const TLB_ADDEND = 24;
+/**
+ * Xored into a page's address this gives a tag that matches nothing: its page has
+ * another entry, so no address (canonical or not) that looks here can equal it.
+ */
+export const TLB_MISMATCH = 0x1000;
+/** Bytes of one TLB array. */
+export const TLB_ARRAY = TLB_ENTRIES * TLB_STRIDE;
+/** TLB arrays of an address space: supervisor, user, supervisor with user access. */
+export const TLB_MODES = 3;
+/** Address spaces (PCIDs) that keep their TLB at the same time. */
+export const TLB_SPACES = 4;
+export const TLB = layout.array(TLB_SPACES * TLB_MODES, TLB_ARRAY, 64);
+/** Per TLB entry: flags u32 (`META_GLOBAL`, `META_LARGE`). */
+export const TLB_META = layout.array(
+  TLB_SPACES * TLB_MODES * TLB_ENTRIES,
+  4,
+  64,
+);
+/** The page is global (CR4.PGE). */
+export const META_GLOBAL = 1;
+/** The page is part of a large page, or may be. */
+export const META_LARGE = 2;
+/** Entries logged as filled since the last flush, one log an address space. */
+export const TLB_LOG_MAX = 8192;
+export const TLB_LOG = layout.array(TLB_SPACES * TLB_LOG_MAX, 4, 64);
+/** Entries in each log; above `TLB_LOG_MAX` the log has overflowed: i32 each. */
+export const TLB_LOG_COUNT = layout.array(TLB_SPACES, 4, 4);
+/** The address space in use: i32, 0 to TLB_SPACES - 1. */
+export const TLB_SPACE = layout.take(4);
+
+/** log2 of the entries in the jump cache. */
+export const JUMP_BITS = 12;
+/** Bytes of a jump cache entry: rip u64, record u32, key u32. */
+export const JUMP_STRIDE = 16;
+export const JUMP_CACHE = layout.array(1 << JUMP_BITS, JUMP_STRIDE, 64);
+export const JUMP_RIP = 0;
+export const JUMP_RECORD = 8;
+export const JUMP_ENTRY_KEY = 12;
+
+/** Bytes of a record: see `record.ts`. */
+export const RECORD_STRIDE = 32;
+/** Where records begin. */
+export const RECORDS = Math.ceil(layout.end / 4096) * 4096;
+/** Bytes of records that fit before the code cache is emptied. */
+export const RECORDS_SIZE = 24 << 20;
+/** Pages of 64 KiB that memory 0 has. */
+export const STATE_PAGES = Math.ceil((RECORDS + RECORDS_SIZE) / 65536);
+
+/** Address of general register `index` (hardware numbering). */
+export function gprAddress(index: number): number {
+  return GPR + index * 8;
+}
+
+/** Address of the slot of segment register `index` (ES CS SS DS FS GS). */
+export function segmentAddress(index: number): number {
+  return SEGMENTS + index * SEGMENT_STRIDE;
+}
+
+/** Address of vector register `index`. */
+export function vectorAddress(index: number): number {
+  return XMM + index * VECTOR_STRIDE;
+}
