@@ -169,7 +169,7 @@ export class Emitter {
     size: OpSize = this.size(n),
   ): void {
     if (this.isMemory(n)) {
-      this.#updateMemory(compute, commit, widthOf(size));
+      this.updateAt(this.address(), compute, commit, widthOf(size));
       return;
     }
     const old = this.read(n, size);
@@ -178,14 +178,15 @@ export class Emitter {
     commit(old, value);
   }
 
-  #updateMemory(
+  /** As `update`, for memory at a linear address. */
+  updateAt(
+    la: I64,
     compute: (old: I64) => I64,
     commit: (old: I64, value: I64) => void,
     width: Width,
   ): void {
     const { f, cpu } = this;
-    const la = this.address();
-    const host = this.#hostForWrite(la, width);
+    const host = this.hostForWrite(la, width);
     const old = f.var("i64");
     const value = f.var("i64");
     const plain = () => {
@@ -317,8 +318,8 @@ export class Emitter {
     );
   }
 
-  // Offset in memory 1 of bytes that may be written, or NOT_RAM.
-  #hostForWrite(la: I64, bytes: number): I64 {
+  /** Offset in memory 1 of bytes that may be written, or `NOT_RAM`. */
+  hostForWrite(la: I64, bytes: number): I64 {
     const { f, cpu } = this;
     const entry = f.let(tlbEntry(this.#array(), la));
     return f.ifValue(
@@ -410,6 +411,32 @@ export class Emitter {
       site,
     );
     return la;
+  }
+
+  /** As `linear`, for a segment whose slot is only known when it runs. */
+  linearIn(slot: I32, offset: I64, bytes: number, access: 0 | 1): I64 {
+    const { f, cpu } = this;
+    const segment = f.let(slot);
+    const isBased = segment.geU(FS);
+    if (this.shape.code === 64) {
+      const base = cpu.state.load64(segment, SEG_BASE);
+      return f.let(offset.add(base.when(isBased, 0)));
+    }
+    const checked = () => {
+      const site = this.site();
+      const [la] = f.call(
+        cpu.fn.segmentLinear,
+        segment,
+        offset,
+        i32(bytes),
+        i32(access),
+        site.or(SITE_STACK).when(segment.eq(SS), site),
+      );
+      return la;
+    };
+    if (!this.shape.flat) return checked();
+    const plain = zeroExtend(offset, 32);
+    return f.ifValue(isBased, "i64", checked, () => plain);
   }
 
   // --- Stack ---------------------------------------------------------------

@@ -137,6 +137,35 @@ export class Flags {
     this.#setResult(signExtend(r, size));
   }
 
+  /**
+   * After a shift: `carry` has CF in bit 63 and CF xor OF in bit 62, what is below
+   * does not count. AF is set, as AMD's processors do.
+   */
+  shift(size: OpSize, r: I64, carry: I64): void {
+    this.#setCarry(carry.and(TOP_BITS).or(AF_BIT));
+    this.#setResult(signExtend(r, size));
+  }
+
+  /** Sets ZF (0 or 1) and CF (0 or 1), clears the other four. */
+  setZfCf(zf: I32Like, cf: I32Like = 0): void {
+    const zero = this.f.let(toI64(zf));
+    // A result of 0 has PF set, 1 has not.
+    const cleared = zero.shl(2);
+    const carry = toI64(cf);
+    this.#setCarry(carry.shl(63).or(carry.shl(62)).or(cleared));
+    this.#setResult(zero.xor(1));
+  }
+
+  /** Sets ZF (0 or 1) and keeps the other five. */
+  setZf(zf: I32Like): void {
+    const zero = this.f.let(toI64(zf));
+    const pf = this.f.let(this.pf().toI64U());
+    const sf = this.f.let(this.sf().toI64U());
+    const kept = this.carry().and(TOP_BITS | AF_BIT);
+    this.#setCarry(kept.or(pf.xor(zero).shl(2)).or(sf.shl(1)));
+    this.#setResult(zero.xor(1));
+  }
+
   /** Sets ZF, SF and PF from a result and the others as given (0 or 1). */
   resultWith(
     size: OpSize,
