@@ -3,11 +3,19 @@
 import { type Definition, type Form, formTable } from "../form.ts";
 import * as steps from "../steps.ts";
 import { ALU_FORMS } from "./alu.ts";
+import { BIT_FORMS } from "./bits.ts";
+import { EXCHANGE_FORMS } from "./exchange.ts";
+import { MULDIV_FORMS } from "./muldiv.ts";
+import { SHIFT_FORMS } from "./shift.ts";
 import { TRANSFER_FORMS } from "./transfer.ts";
 
 const INTEGER_GROUPS: readonly (readonly Form[])[] = [
   ALU_FORMS,
   TRANSFER_FORMS,
+  SHIFT_FORMS,
+  MULDIV_FORMS,
+  BIT_FORMS,
+  EXCHANGE_FORMS,
 ];
 
 /** Every form that the processor has, by iced-x86's code. */

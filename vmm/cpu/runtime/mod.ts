@@ -1,12 +1,14 @@
 // The runtime: what handlers call. Each group of functions is a file.
 
 import type { CpuModule } from "../cpu_module.ts";
+import { defineBits } from "./bits.ts";
 import { defineMemory } from "./memory.ts";
 import { defineMisc } from "./misc.ts";
 import { defineRun } from "./run.ts";
 import { defineSegments } from "./segments.ts";
 import { defineTraps } from "./traps.ts";
 import { defineWalks } from "./walk.ts";
+import { defineWideArithmetic } from "./wide.ts";
 
 /** Defines every runtime function. */
 export function defineRuntime(cpu: CpuModule): void {
@@ -16,4 +18,6 @@ export function defineRuntime(cpu: CpuModule): void {
   defineSegments(cpu);
   defineMisc(cpu);
   defineRun(cpu);
+  defineWideArithmetic(cpu);
+  defineBits(cpu);
 }
