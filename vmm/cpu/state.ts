@@ -52,7 +52,7 @@ export const ATTENTION = layout.take(4);
 export const CPL = layout.take(4);
 /** The mode key of the blocks that may run now: i32. See `mode.ts`. */
 export const MODE_KEY = layout.take(4);
-/** `MODE_KEY` plus the generation of the jump cache: i32. */
+/** `MODE_KEY`, whether CPL is 3, and the generation of the jump cache: i32. */
 export const JUMP_KEY = layout.take(4);
 /** Address of the TLB array for data accesses at the present privilege: i32. */
 export const TLB_BASE = layout.take(4);
@@ -174,6 +174,14 @@ export const NMI_BLOCKED = layout.take(4);
 export const WATCH_HITS = layout.take(4);
 /** Non-zero where the vendor is Intel, zero for AMD: i32. */
 export const VENDOR_INTEL = layout.take(4);
+/** Non-zero where the engine wants blocks of one instruction: i32. */
+export const FORCE_STEP = layout.take(4);
+/** Non-zero where a task switch leaves for an exit instead of happening: i32. */
+export const TASK_SWITCH_EXITS = layout.take(4);
+/** Bit n set: exception n leaves for the engine undelivered, INT3 and INTO too: u32. */
+export const EXCEPTION_EXITS = layout.take(4);
+/** Bits of `EXIT_ON` that say which instructions leave for an exit: i32. */
+export const EXIT_CONTROLS = layout.take(4);
 /** Physical address bits, as a mask of address bits 51:12 that are reserved: u64. */
 export const RESERVED_PA = layout.take(8);
 
@@ -238,6 +246,21 @@ export const TLB_LOG = layout.array(TLB_SPACES * TLB_LOG_MAX, 4, 64);
 export const TLB_LOG_COUNT = layout.array(TLB_SPACES, 4, 4);
 /** The address space in use: i32, 0 to TLB_SPACES - 1. */
 export const TLB_SPACE = layout.take(4);
+/** The PCID that each address space holds, plus 1; 0 for none: i32 each. */
+export const SPACE_PCIDS = layout.array(TLB_SPACES, 4, 4);
+/** The address space that the next new PCID takes: i32. */
+export const SPACE_VICTIM = layout.take(4);
+
+/** Bits of CR4 that the processor does not have: u64, set from CPUID. */
+export const CR4_RESERVED = layout.take(8);
+/** Bits of XCR0 that the processor does not have: u64, set from CPUID. */
+export const XCR0_RESERVED = layout.take(8);
+/** A segment slot for the stack that a transfer is about to switch to. */
+export const NEXT_SS = layout.array(1, SEGMENT_STRIDE);
+/** Words that a transfer between segments pushes or pops: u64 each. */
+export const FRAME = layout.array(40, 8);
+/** A task's state as read from its TSS: u32 each. See `runtime/tasks.ts`. */
+export const TASK = layout.array(20, 4);
 
 /** log2 of the entries in the jump cache. */
 export const JUMP_BITS = 12;
@@ -271,3 +294,11 @@ export function segmentAddress(index: number): number {
 export function vectorAddress(index: number): number {
   return XMM + index * VECTOR_STRIDE;
 }
+
+/** Bits of `EXIT_CONTROLS`. */
+export const EXIT_ON = {
+  /** PAUSE exits */
+  PAUSE: 1,
+  /** CPUID exits */
+  CPUID: 2,
+} as const;

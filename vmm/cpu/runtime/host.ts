@@ -49,3 +49,20 @@ export const HOST_SIGNATURES = {
 
 /** The name of a host function. */
 export type HostName = keyof typeof HOST_SIGNATURES;
+
+/** What `exit` is called for, and what SCRATCH then holds. RIP is behind it. */
+export const EXIT_REASON = {
+  /** HLT retired. */
+  HLT: 1,
+  /** MONITOR retired. */
+  MONITOR: 2,
+  /** MWAIT retired. */
+  MWAIT: 3,
+  /** PAUSE retired. */
+  PAUSE: 4,
+  /**
+   * A task switch is due; RIP is at the instruction. Slots: 0 TSS selector,
+   * 1 reason (0 CALL, 1 IRET, 2 JMP, 3 IDT gate), 2 error code or -1, 3 EXT.
+   */
+  TASK_SWITCH: 5,
+} as const;

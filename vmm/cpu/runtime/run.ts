@@ -12,9 +12,11 @@ import {
   CR0,
   CR4,
   CS,
+  DR,
   DS,
   EFER,
   ES,
+  FORCE_STEP,
   JUMP_BITS,
   JUMP_CACHE,
   JUMP_ENTRY_KEY,
@@ -48,6 +50,10 @@ import {
   EFER_LMA,
 } from "./walk.ts";
 
+// The jump key: the mode key, whether the CPL is 3, and the generation.
+const JUMP_USER = 1 << MODE_BITS;
+const JUMP_GENERATION = JUMP_USER << 1;
+
 /** Signatures of the functions defined here. */
 export const RUN_SIGNATURES = {
   /** Runs from a record until something wants TypeScript: `STATUS`. */
@@ -58,6 +64,8 @@ export const RUN_SIGNATURES = {
   resume: { params: [], results: ["i32"] },
   /** Derives the mode key, the TLB arrays and the jump key. */
   updateMode: { params: [], results: [] },
+  /** Derives the TLB arrays alone: after a change of CPL or AC. */
+  updatePrivilege: { params: [], results: [] },
   /** Forgets where RIPs lead: after a change of address space. */
   dropJumps: { params: [], results: [] },
 } as const;
@@ -117,8 +125,7 @@ function defineUpdateMode(cpu: CpuModule): void {
       state.load32(0, EFER).and(EFER_LMA).ne(0)
         .and(csAccess.and(ACCESS.L).ne(0)),
     );
-    const step = f.let(state.load32(0, MODE_KEY).and(MODE.STEP));
-    const key = f.var("i32", step);
+    const key = f.var("i32");
     const put = (bit: number, on: I32) =>
       f.set(key, key.get().or(i32(bit).when(on, 0)));
     const vm86 = f.let(flags.and(FLAG.VM).ne(0));
@@ -143,6 +150,9 @@ function defineUpdateMode(cpu: CpuModule): void {
     put(MODE.TS, cr0.and(CR0_TS).ne(0));
     put(MODE.MP, cr0.and(CR0_MP).ne(0));
     put(MODE.OSFXSR, cr4.and(CR4_OSFXSR).ne(0));
+    const watched = state.load32(0, DR + 56).and(0xff).ne(0);
+    const traced = flags.and(FLAG.TF).ne(0);
+    put(MODE.STEP, state.load32(0, FORCE_STEP).or(watched).or(traced).ne(0));
     const old = f.let(state.load32(0, MODE_KEY));
     const generation = state.load32(0, JUMP_KEY).sub(old);
     f.do(state.store32(0, generation.add(key.get()), JUMP_KEY));
@@ -185,9 +195,9 @@ export function defineRun(cpu: CpuModule): void {
       guarded(f, () => f.call(fn.dispatch, f.let(state.load64(0, RIP)))[0]),
   );
   cpu.define("dropJumps", (f) => {
-    const key = f.let(state.load32(0, JUMP_KEY).add(1 << MODE_BITS));
+    const key = f.let(state.load32(0, JUMP_KEY).add(JUMP_GENERATION));
     // When the generation wraps, entries of long ago would match again.
-    f.if(key.shrU(MODE_BITS).eqz(), () => {
+    f.if(key.and(-JUMP_GENERATION).eqz(), () => {
       const bytes = JUMP_STRIDE << JUMP_BITS;
       f.do(state.fill(i32(JUMP_CACHE), 0xff, i32(bytes)));
     });
