@@ -12,15 +12,18 @@ import {
 import type { Core } from "./core.ts";
 import {
   BIAS,
+  BIAS_ADJUST,
   C1,
   IE,
   INTEGER_BIT,
   isSignalling,
   joinFlags,
+  OE,
   PE,
   RC_ZERO,
   SPECIAL,
   specRounding,
+  UE,
   x87FullSpec,
   x87Spec,
   ZE,
@@ -217,7 +220,17 @@ function emitScale(f: FunctionBuilder, b: X87Builder): void {
   );
   const huge = s.exp.geS(BIAS + 16);
   const distance = f.let(i32(SCALE_LIMIT).when(huge, value.toI32()));
-  const exp = a.exp.add(i32(0).sub(distance).when(s.sign, distance));
+  const exp = f.let(a.exp.add(i32(0).sub(distance).when(s.sign, distance)));
+  // What does not even fit with its exponent adjusted is an infinity or a zero.
+  f.if(
+    spec.and(OE).eqz().and(exp.sub(BIAS_ADJUST).geS(SPECIAL)),
+    () =>
+      returnInfinity(f, a.sign, joinFlags(i32(OE | PE | C1), denormal, spec)),
+  );
+  f.if(
+    spec.and(UE).eqz().and(exp.add(BIAS_ADJUST).leS(0)),
+    () => returnZero(f, a.sign, joinFlags(i32(UE | PE), denormal, spec)),
+  );
   const result = f.call(
     b.core.round,
     ...[a.sign, exp, a.sig, i64(0), spec],

@@ -19,11 +19,13 @@ import {
   INTEGER_BIT,
   isSignalling,
   minExponent,
+  OE,
   PE,
   QUIET_BIT,
   RC_ZERO,
   SPECIAL,
   specRounding,
+  UE,
   x87FullSpec,
   x87StoreSpec,
 } from "./format.ts";
@@ -174,12 +176,17 @@ function defineStore(b: X87Builder, format: Format): FuncRef<Stored> {
       isInfinite(a).or(isZero(a)),
       () => f.return(packBits(format, a.sign, a.exp, a.sig), i32(0)),
     );
-    const spec = x87StoreSpec(f.param(2, "i32"), format);
+    const spec = f.let(x87StoreSpec(f.param(2, "i32"), format));
     const [sign, exp, sig, flags] = f.call(
       b.core.round,
       ...[a.sign, a.exp, a.sig, i64(0), spec],
     );
-    f.return(packBits(format, sign, exp, sig), flags);
+    // Where an unmasked exception keeps it from storing, nothing was rounded.
+    const stopped = f.let(flags.and(OE | UE).and(spec.xor(-1)));
+    f.return(
+      packBits(format, sign, exp, sig),
+      stopped.when(stopped, flags),
+    );
   });
 }
 

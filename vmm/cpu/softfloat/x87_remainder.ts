@@ -10,7 +10,7 @@ import {
   type I64,
   i64,
 } from "../wasm/mod.ts";
-import { C0, C1, C2, C3, joinFlags, x87FullSpec } from "./format.ts";
+import { C0, C1, C2, C3, x87FullSpec } from "./format.ts";
 import { BINARY, RESULT, type X87Builder } from "./x87_arith.ts";
 import {
   checkTwo,
@@ -83,6 +83,11 @@ function emitRemainder(
   f.if(isInfinite(x).or(isZero(y)), () => returnDefaultNaN(f));
   const spec = f.let(x87FullSpec(f.param(4, "i32")));
   const denormal = f.let(x.denormal.or(y.denormal));
+  // An unmasked denormal operand stops it before there is a quotient.
+  f.if(
+    denormal.and(spec.xor(-1)),
+    () => f.return(x.rawSig, x.rawSe, denormal),
+  );
   f.if(isZero(x), () => returnZero(f, x.sign, denormal));
   const distance = f.let(x.exp.sub(y.exp));
   const small = nearest ? distance.ltS(-1) : distance.ltS(0);
@@ -167,6 +172,5 @@ function returnExact(
     b.core.round,
     ...[sign, exp.sub(shift.toI32()), rest.shl(shift), i64(0), spec],
   );
-  const joined = joinFlags(found, flags.and(2), spec);
-  f.return(sig, packSe(s, e, sig), flags.or(joined));
+  f.return(sig, packSe(s, e, sig), flags.or(found));
 }
