@@ -19,9 +19,6 @@ export const IMPORT_MODULE = "cpu";
 /** Most pages that memory 1 may have: 16 GiB, V8's limit. */
 export const RAM_MAX_PAGES = 16 * 1024 * 16;
 
-/** The type of handlers: a record in, a status out. */
-export const HANDLER_TYPE = { params: ["i32"], results: ["i32"] } as const;
-
 /** A runtime function's parameters and results. */
 export interface Signature {
   /** value types of the parameters */

@@ -41,6 +41,7 @@ export class GuestMemory {
   /** Bytes that it has. */
   readonly size: number;
   readonly #mappings: MemoryMapping[] = [];
+  readonly #lock = new Int32Array(new SharedArrayBuffer(4));
   #version = 0;
 
   /**
@@ -123,6 +124,19 @@ export class GuestMemory {
     }
     this.#mappings.splice(index, 1);
     this.#version++;
+  }
+
+  /**
+   * Takes or releases the lock that stands for a locked bus: for atomic accesses
+   * that no host instruction can do, such as unaligned ones. Spins: holders only
+   * make one access.
+   */
+  lockBus(take: boolean): void {
+    if (take) {
+      while (Atomics.compareExchange(this.#lock, 0, 0, 1) !== 0);
+    } else {
+      Atomics.store(this.#lock, 0, 0);
+    }
   }
 
   /** Offset of a guest-physical address, or -1 where there is no memory. */

@@ -3,10 +3,11 @@
 // since a tail call inside a module is several times cheaper than across modules;
 // the rest are built when a block first needs them.
 
-import { CpuModule, HANDLER_TYPE } from "./cpu_module.ts";
+import { CpuModule } from "./cpu_module.ts";
 import { Emitter, ThreadedContinuation } from "./emitter.ts";
 import { RecordFields } from "./fields.ts";
 import type { Definition } from "./form.ts";
+import { HANDLER_TYPE } from "./record.ts";
 import { PLAIN, reduceShape, type Shape, shapeKey } from "./shape.ts";
 import type { FuncRef } from "./wasm/mod.ts";
 import { COMMON_DEFINITIONS } from "./forms/mod.ts";

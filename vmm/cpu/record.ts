@@ -4,6 +4,9 @@
 
 import { RECORD_STRIDE } from "./state.ts";
 
+/** The type of handlers: a record in, a status out. */
+export const HANDLER_TYPE = { params: ["i32"], results: ["i32"] } as const;
+
 /** Table index of the handler: u32. */
 export const REC_HANDLER = 0;
 /**

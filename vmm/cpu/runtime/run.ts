@@ -1,7 +1,7 @@
 // Entering threaded code, going on at a computed RIP, and deriving what depends
 // on the mode (mode key, privilege, TLB arrays) after control state changed.
 
-import { type CpuModule, HANDLER_TYPE } from "../cpu_module.ts";
+import type { CpuModule } from "../cpu_module.ts";
 import { type FunctionBuilder, type I32, i32, type I64 } from "../wasm/mod.ts";
 import { FLAG } from "../flags.ts";
 import { MODE, MODE_BITS } from "../mode.ts";
@@ -38,7 +38,7 @@ import {
   TLB_SPACE,
   TLB_SYSTEM,
 } from "../state.ts";
-import { REC_HANDLER } from "../record.ts";
+import { HANDLER_TYPE, REC_HANDLER } from "../record.ts";
 import { STATUS } from "./traps.ts";
 import {
   CR0_EM,

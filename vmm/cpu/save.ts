@@ -1,0 +1,128 @@
+// A processor's saved state: plain data that survives JSON, versioned, refused
+// where anything in it is missing, unknown or of the wrong size.
+
+import { STATE_FIELDS } from "./architecture.ts";
+import { CpuError } from "./exits.ts";
+import type { MsrFile, MsrState } from "./msr.ts";
+
+/** An event that waits to be delivered. */
+export interface PendingEvent {
+  /** vector, 0 to 255 */
+  readonly vector: number;
+  /** kind of `EVENT_KIND` */
+  readonly kind: number;
+  /** error code, or -1 */
+  readonly error: number;
+}
+
+/** Events that a processor holds back. */
+export interface EventState {
+  /** a latched non-maskable interrupt */
+  readonly nmi: boolean;
+  /** an injected event */
+  readonly injected: PendingEvent | undefined;
+  /** debug exceptions held back by MOV SS, as DR6 bits */
+  readonly pendingDebug: number;
+}
+
+/** The state of one processor. */
+export interface CpuState {
+  readonly kind: "x86-64 cpu";
+  readonly version: 1;
+  /** fields of memory 0 as hexadecimal bytes, by name */
+  readonly fields: Readonly<Record<string, string>>;
+  readonly msrs: MsrState;
+  readonly nmi: boolean;
+  readonly injected: PendingEvent | null;
+  readonly pendingDebug: number;
+}
+
+const KEYS = ["kind", "version", "fields", "msrs", "nmi", "injected"]
+  .concat(["pendingDebug"]);
+
+function toHex(bytes: Uint8Array): string {
+  return Array.from(bytes, (b) => b.toString(16).padStart(2, "0")).join("");
+}
+
+/** Takes the state out of memory 0. */
+export function saveState(
+  state: DataView,
+  msrs: MsrFile,
+  events: EventState,
+): CpuState {
+  const fields: Record<string, string> = {};
+  for (const { name, address, bytes } of STATE_FIELDS) {
+    fields[name] = toHex(new Uint8Array(state.buffer, address, bytes));
+  }
+  return {
+    kind: "x86-64 cpu",
+    version: 1,
+    fields,
+    msrs: msrs.save(),
+    nmi: events.nmi,
+    injected: events.injected ?? null,
+    pendingDebug: events.pendingDebug,
+  };
+}
+
+function requireKeys(
+  what: string,
+  found: readonly string[],
+  expected: readonly string[],
+): void {
+  const unknown = found.find((key) => !expected.includes(key));
+  if (unknown !== undefined) {
+    throw new CpuError(`Cannot restore ${what}: unknown part "${unknown}"`);
+  }
+  const missing = expected.find((key) => !found.includes(key));
+  if (missing !== undefined) {
+    throw new CpuError(`Cannot restore ${what}: part "${missing}" is missing`);
+  }
+}
+
+// Checks everything before anything is changed.
+function check(saved: CpuState): void {
+  if (saved?.kind !== "x86-64 cpu" || saved.version !== 1) {
+    throw new CpuError(
+      `Cannot restore a state of kind "${saved?.kind}" version ${saved?.version}: expected "x86-64 cpu" version 1`,
+    );
+  }
+  requireKeys("a processor", Object.keys(saved), KEYS);
+  requireKeys(
+    "a processor's fields",
+    Object.keys(saved.fields),
+    STATE_FIELDS.map((f) => f.name),
+  );
+  for (const { name, bytes } of STATE_FIELDS) {
+    const text = saved.fields[name];
+    if (
+      typeof text !== "string" || text.length !== 2 * bytes ||
+      /[^0-9a-f]/.test(text)
+    ) {
+      throw new CpuError(
+        `Cannot restore field "${name}": expected ${bytes} bytes in hexadecimal`,
+      );
+    }
+  }
+}
+
+/** Puts a state into memory 0 and answers the events in it. @throws {CpuError} */
+export function restoreState(
+  state: DataView,
+  msrs: MsrFile,
+  saved: CpuState,
+): EventState {
+  check(saved);
+  msrs.restore(saved.msrs);
+  for (const { name, address, bytes } of STATE_FIELDS) {
+    const text = saved.fields[name]!;
+    for (let n = 0; n < bytes; n++) {
+      state.setUint8(address + n, parseInt(text.slice(2 * n, 2 * n + 2), 16));
+    }
+  }
+  return {
+    nmi: saved.nmi,
+    injected: saved.injected ?? undefined,
+    pendingDebug: saved.pendingDebug,
+  };
+}
