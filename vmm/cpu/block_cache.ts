@@ -66,6 +66,16 @@ export interface Block {
   readonly mode: number;
 }
 
+/** A record of a block, by what it was made from. */
+export interface BlockRecord {
+  /** its address in memory 0 */
+  readonly address: number;
+  /** what it does */
+  readonly definition: Definition;
+  /** in which shape */
+  readonly shape: Shape;
+}
+
 /** What the cache needs of the processor that it decodes for. */
 export interface CodeSource {
   /** guest memory by offset */
@@ -80,6 +90,8 @@ export interface CodeSource {
   protect(page: number): void;
   /** where the bytes after the page of the block lie; undefined: a fault waits */
   nextPage(): number | undefined;
+  /** is told of every new block; its records are in order of execution */
+  decoded?(block: Block, records: readonly BlockRecord[]): void;
   /** iced's decoder options */
   readonly decoderOptions: number;
 }
@@ -361,6 +373,7 @@ export class BlockCache {
     }
     // A block that the segment's limit cut short is not the bytes' own.
     if (limit >= 4096) this.#blocks.set(offset * 1024 + mode, block);
+    this.#source.decoded?.(block, writer.records);
     return block;
   }
 }
@@ -394,6 +407,8 @@ class BlockWriter {
   readonly #mode: number;
   readonly #code: ModeSize;
   readonly #shape: Shape;
+  /** The records so far. */
+  readonly records: BlockRecord[] = [];
   readonly #stubs: { owner: number; target: number }[] = [];
   #first = -1;
   #site = 0;
@@ -427,6 +442,7 @@ class BlockWriter {
     const at = this.end;
     const { state } = this.#source;
     this.end += RECORD_STRIDE;
+    this.records.push({ address: at, definition, shape });
     state.setInt32(at, this.#source.handler(definition, shape), true);
     for (let n = 4; n < REC_SITE; n += 4) state.setInt32(at + n, 0, true);
     state.setUint16(at + REC_SITE, this.#site, true);

@@ -133,6 +133,8 @@ export interface CpuOptions {
   readonly memory: GuestMemory;
   /** what CPUID shows; the default is one AMD-style processor */
   readonly cpuid?: Partial<CpuidConfig>;
+  /** whether every block is compiled when it is decoded: for tests of that tier */
+  readonly compile?: boolean;
   /** devices in this thread */
   readonly bus?: DeviceBus;
   /** interrupt controller in this thread */
@@ -196,6 +198,7 @@ export class VirtualCpu {
       host: this.#host(),
       supports: (code) => this.cpuid.supports(code),
       isAmd: config.vendor === "amd",
+      compile: options.compile ?? false,
     });
     this.#msrs = new MsrFile({
       state: this.#engine.state,

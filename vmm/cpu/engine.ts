@@ -3,7 +3,13 @@
 // of exits' meanings: `cpu.ts` does.
 
 import { type Code, DecoderOptions } from "iced-x86";
-import { type Block, BlockCache, type CodeSource } from "./block_cache.ts";
+import {
+  type Block,
+  BlockCache,
+  type BlockRecord,
+  type CodeSource,
+} from "./block_cache.ts";
+import { compileBlock } from "./compiled.ts";
 import { IMPORT_MODULE } from "./cpu_module.ts";
 import type { Definition } from "./form.ts";
 import type { GuestMemory } from "./guest_memory.ts";
@@ -14,7 +20,8 @@ import {
   type WantedHandler,
 } from "./handlers.ts";
 import { codeSize, MODE } from "./mode.ts";
-import type { Shape } from "./shape.ts";
+import { REC_HANDLER } from "./record.ts";
+import { type Shape, shapeNumber } from "./shape.ts";
 import type { HostName } from "./runtime/host.ts";
 import type { RuntimeName } from "./runtime/signatures.ts";
 import { STATUS } from "./runtime/traps.ts";
@@ -64,6 +71,8 @@ export interface EngineOptions {
   readonly host: HostCallbacks;
   /** whether the processor has an instruction */
   readonly supports: (code: Code) => boolean;
+  /** whether every block is compiled when it is decoded; the default is not */
+  readonly compile?: boolean;
   /** whether it decodes as AMD's processors do */
   readonly isAmd: boolean;
 }
@@ -93,6 +102,7 @@ export class Engine implements CodeSource {
   readonly #table: WebAssembly.Table;
   readonly #imports: WebAssembly.ModuleImports;
   readonly #handlers: Map<string, number>;
+  readonly #byDefinition = new Map<Definition, Map<number, number>>();
   #wanted: WantedHandler[] = [];
   #nextHandler = FIRST_FREE_HANDLER;
   #mapVersion = -1;
@@ -170,6 +180,21 @@ export class Engine implements CodeSource {
   }
 
   handler(definition: Definition, shape: Shape): number {
+    let byShape = this.#byDefinition.get(definition);
+    if (byShape === undefined) {
+      byShape = new Map();
+      this.#byDefinition.set(definition, byShape);
+    }
+    const number = shapeNumber(shape);
+    let index = byShape.get(number);
+    if (index === undefined) {
+      index = this.#handlerNamed(definition, shape);
+      byShape.set(number, index);
+    }
+    return index;
+  }
+
+  #handlerNamed(definition: Definition, shape: Shape): number {
     const key = handlerKey(definition, shape);
     const known = this.#handlers.get(key);
     if (known !== undefined) return known;
@@ -183,10 +208,27 @@ export class Engine implements CodeSource {
   #flushHandlers(): void {
     if (this.#wanted.length === 0) return;
     const first = this.#nextHandler - this.#wanted.length;
-    const missing = this.#nextHandler - this.#table.length;
-    if (missing > 0) this.#table.grow(Math.max(missing, 1024));
+    this.#newHandlers(0);
     this.#instantiate(buildHandlers(this.#wanted, first));
     this.#wanted = [];
+  }
+
+  decoded(block: Block, records: readonly BlockRecord[]): void {
+    if (this.#options.compile !== true) return;
+    this.#flushHandlers();
+    const handler = this.#newHandlers(1);
+    const module = compileBlock(this.state, block, records, handler);
+    this.#instantiate(module);
+    this.state.setInt32(block.start + REC_HANDLER, handler, true);
+  }
+
+  // Reserves table entries and answers the first.
+  #newHandlers(count: number): number {
+    const first = this.#nextHandler;
+    this.#nextHandler += count;
+    const missing = this.#nextHandler - this.#table.length;
+    if (missing > 0) this.#table.grow(Math.max(missing, 1024));
+    return first;
   }
 
   protect(page: number): void {
