@@ -93,7 +93,7 @@ type Shown = boolean | Vendor | ((facts: Facts) => boolean);
 
 /** One feature: a bit of CPUID and the instructions that come with it. */
 export interface Feature {
-  /** its name, as the manuals have it */
+  /** its name, as Linux has it in /proc/cpuinfo (but sse3 for pni) */
   readonly name: string;
   /** leaf of CPUID */
   readonly leaf: number;
@@ -135,99 +135,99 @@ const isMulti = (facts: Facts) => facts.cores * facts.threads > 1;
 
 // Bits of 1.EDX that AMD's 8000_0001.EDX repeats.
 const REPEATED: readonly FeatureRow[] = [
-  [0, "FPU", [F.FPU, F.FPU287, F.FPU387]],
-  [1, "VME"],
-  [2, "DE"],
-  [3, "PSE"],
-  [4, "TSC", [F.TSC]],
-  [5, "MSR", [F.MSR]],
-  [6, "PAE"],
-  [7, "MCE"],
-  [8, "CX8", [F.CX8]],
-  [9, "APIC"],
-  [12, "MTRR"],
-  [13, "PGE"],
-  [14, "MCA"],
-  [15, "CMOV", [F.CMOV]],
-  [16, "PAT"],
-  [17, "PSE36"],
-  [23, "MMX", [F.MMX]],
-  [24, "FXSR", [F.FXSR]],
+  [0, "fpu", [F.FPU, F.FPU287, F.FPU387]],
+  [1, "vme"],
+  [2, "de"],
+  [3, "pse"],
+  [4, "tsc", [F.TSC]],
+  [5, "msr", [F.MSR]],
+  [6, "pae"],
+  [7, "mce"],
+  [8, "cx8", [F.CX8]],
+  [9, "apic"],
+  [12, "mtrr"],
+  [13, "pge"],
+  [14, "mca"],
+  [15, "cmov", [F.CMOV]],
+  [16, "pat"],
+  [17, "pse36"],
+  [23, "mmx", [F.MMX]],
+  [24, "fxsr", [F.FXSR]],
 ];
 
 /** Every feature that the table knows, shown or not. */
 export const FEATURES: readonly Feature[] = [
   ...rows(1, EDX, REPEATED),
   ...rows(1, EDX, [
-    [11, "SEP", [F.SEP]],
-    [19, "CLFLUSH", [F.CLFSH]],
-    [25, "SSE", [F.SSE]],
-    [26, "SSE2", [F.SSE2]],
+    [11, "sep", [F.SEP]],
+    [19, "clflush", [F.CLFSH]],
+    [25, "sse", [F.SSE]],
+    [26, "sse2", [F.SSE2]],
     // bhyve sets it whatever the topology: EBX[23:16] holds the count.
-    [28, "HTT"],
+    [28, "ht"],
   ]),
   ...rows(1, ECX, [
-    [0, "SSE3", [F.SSE3]],
-    [1, "PCLMULQDQ", [F.PCLMULQDQ], OFF],
-    [3, "MONITOR", [F.MONITOR], OFF],
-    [9, "SSSE3", [F.SSSE3]],
-    [13, "CX16", [F.CMPXCHG16B]],
-    [17, "PCID"],
-    [19, "SSE4.1", [F.SSE4_1]],
-    [20, "SSE4.2", [F.SSE4_2]],
-    [21, "X2APIC", [], (facts) => facts.x2apic],
-    [22, "MOVBE", [F.MOVBE]],
-    [23, "POPCNT", [F.POPCNT]],
-    [25, "AES", [F.AES], OFF],
-    [26, "XSAVE", [F.XSAVE], OFF],
-    [30, "RDRAND", [F.RDRAND]],
-    [31, "HYPERVISOR"],
+    [0, "sse3", [F.SSE3]],
+    [1, "pclmulqdq", [F.PCLMULQDQ], OFF],
+    [3, "monitor", [F.MONITOR], OFF],
+    [9, "ssse3", [F.SSSE3]],
+    [13, "cx16", [F.CMPXCHG16B]],
+    [17, "pcid"],
+    [19, "sse4_1", [F.SSE4_1]],
+    [20, "sse4_2", [F.SSE4_2]],
+    [21, "x2apic", [], (facts) => facts.x2apic],
+    [22, "movbe", [F.MOVBE]],
+    [23, "popcnt", [F.POPCNT]],
+    [25, "aes", [F.AES], OFF],
+    [26, "xsave", [F.XSAVE], OFF],
+    [30, "rdrand", [F.RDRAND]],
+    [31, "hypervisor"],
   ]),
   // The APIC timer goes on in every power state.
-  ...rows(6, EAX, [[2, "ARAT"]]),
+  ...rows(6, EAX, [[2, "arat"]]),
   ...rows(7, EBX, [
-    [0, "FSGSBASE", [F.FSGSBASE]],
-    [1, "TSC_ADJUST", [], OFF],
-    [3, "BMI1", [F.BMI1]],
-    [7, "SMEP"],
-    [8, "BMI2", [F.BMI2]],
-    [9, "ERMS"],
-    [10, "INVPCID", [F.INVPCID]],
-    [18, "RDSEED", [F.RDSEED]],
-    [19, "ADX", [F.ADX]],
-    [20, "SMAP", [F.SMAP]],
-    [23, "CLFLUSHOPT", [F.CLFLUSHOPT]],
-    [24, "CLWB", [F.CLWB]],
-    [29, "SHA", [F.SHA], OFF],
+    [0, "fsgsbase", [F.FSGSBASE]],
+    [1, "tsc_adjust", [], OFF],
+    [3, "bmi1", [F.BMI1]],
+    [7, "smep"],
+    [8, "bmi2", [F.BMI2]],
+    [9, "erms"],
+    [10, "invpcid", [F.INVPCID]],
+    [18, "rdseed", [F.RDSEED]],
+    [19, "adx", [F.ADX]],
+    [20, "smap", [F.SMAP]],
+    [23, "clflushopt", [F.CLFLUSHOPT]],
+    [24, "clwb", [F.CLWB]],
+    [29, "sha", [F.SHA], OFF],
   ]),
   ...rows(7, ECX, [
-    [2, "UMIP"],
-    [22, "RDPID", [F.RDPID]],
+    [2, "umip"],
+    [22, "rdpid", [F.RDPID]],
   ]),
-  ...rows(7, EDX, [[14, "SERIALIZE", [F.SERIALIZE]]]),
+  ...rows(7, EDX, [[14, "serialize", [F.SERIALIZE]]]),
   ...rows(
     0x8000_0001,
     EDX,
     REPEATED.map(([bit, name, gates = []]) => [bit, name, gates, "amd"]),
   ),
   ...rows(0x8000_0001, EDX, [
-    [11, "SYSCALL", [F.SYSCALL]],
-    [20, "NX"],
+    [11, "syscall", [F.SYSCALL]],
+    [20, "nx"],
     // AMD's name for the integer part of SSE, which SSE gates here.
-    [22, "MMXEXT", [], "amd"],
-    [26, "PDPE1GB"],
-    [27, "RDTSCP", [F.RDTSCP]],
-    [29, "LM", [F.X64]],
+    [22, "mmxext", [], "amd"],
+    [26, "pdpe1gb"],
+    [27, "rdtscp", [F.RDTSCP]],
+    [29, "lm", [F.X64]],
   ]),
   ...rows(0x8000_0001, ECX, [
-    [0, "LAHF_LM"],
-    [1, "CMP_LEGACY", [], (facts) => facts.vendor === "amd" && isMulti(facts)],
-    [4, "CR8_LEGACY", [], "amd"],
-    [5, "LZCNT", [F.LZCNT]],
-    [8, "PREFETCHW", [F.PREFETCHW]],
-    [22, "TOPOEXT", [], "amd"],
+    [0, "lahf_lm"],
+    [1, "cmp_legacy", [], (facts) => facts.vendor === "amd" && isMulti(facts)],
+    [4, "cr8_legacy", [], "amd"],
+    [5, "abm", [F.LZCNT]],
+    [8, "3dnowprefetch", [F.PREFETCHW]],
+    [22, "topoext", [], "amd"],
   ]),
-  ...rows(0x8000_0007, EDX, [[8, "INVARIANT_TSC"]]),
+  ...rows(0x8000_0007, EDX, [[8, "constant_tsc"]]),
 ];
 
 /** What every x86-64 processor has, without a bit of its own. */
@@ -499,9 +499,9 @@ export class Cpuid {
   #decoderOptions(): number {
     return DecoderOptions.ForceReservedNop | DecoderOptions.NoWbnoinvd |
       (this.#facts.vendor === "amd" ? DecoderOptions.AMD : 0) |
-      (this.has("BMI1") ? 0 : DecoderOptions.NoMPFX_0FBC) |
-      (this.has("LZCNT") ? 0 : DecoderOptions.NoMPFX_0FBD) |
-      (this.has("LAHF_LM") ? 0 : DecoderOptions.NoLahfSahf64);
+      (this.has("bmi1") ? 0 : DecoderOptions.NoMPFX_0FBC) |
+      (this.has("abm") ? 0 : DecoderOptions.NoMPFX_0FBD) |
+      (this.has("lahf_lm") ? 0 : DecoderOptions.NoLahfSahf64);
   }
 
   /** Whether a feature is shown, by its name in `FEATURES`. */
@@ -541,7 +541,7 @@ export class Cpuid {
   ): CpuidRegisters {
     const bits = this.#bits.get(leaf);
     if (bits === undefined) return registers;
-    const showsXsave = leaf === 1 && this.has("XSAVE") && cr4 & OSXSAVE_CR4;
+    const showsXsave = leaf === 1 && this.has("xsave") && cr4 & OSXSAVE_CR4;
     const [eax, ebx, ecx, edx] = registers;
     return [
       (eax | bits[EAX]) >>> 0,
