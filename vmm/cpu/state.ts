@@ -224,8 +224,16 @@ export const TLB_ADDEND = 24;
 export const TLB_MISMATCH = 0x1000;
 /** Bytes of one TLB array. */
 export const TLB_ARRAY = TLB_ENTRIES * TLB_STRIDE;
-/** TLB arrays of an address space: supervisor, user, supervisor with user access. */
-export const TLB_MODES = 3;
+/**
+ * TLB arrays of an address space, by mode: 0 supervisor, 1 user, 2 supervisor with
+ * user access, 3 user with alignment checks, whose array stays empty so that
+ * every access takes the slow path, which checks.
+ */
+export const TLB_MODES = 4;
+export const TLB_MODE_SUPERVISOR = 0;
+export const TLB_MODE_USER = 1;
+export const TLB_MODE_OPEN = 2;
+export const TLB_MODE_ALIGNED = 3;
 /** Address spaces (PCIDs) that keep their TLB at the same time. */
 export const TLB_SPACES = 4;
 export const TLB = layout.array(TLB_SPACES * TLB_MODES, TLB_ARRAY, 64);

@@ -9,9 +9,16 @@ import {
   type I64,
   i64,
 } from "../wasm/mod.ts";
-import { DR, EFER, TLB_BASE, TLB_SYSTEM, WATCH_HITS } from "../state.ts";
+import {
+  DR,
+  EFER,
+  TLB_BASE,
+  TLB_MODE_ALIGNED,
+  TLB_SYSTEM,
+  WATCH_HITS,
+} from "../state.ts";
 import { HOST } from "./host.ts";
-import { scratch, setScratch } from "./traps.ts";
+import { raise, scratch, setScratch, VECTOR } from "./traps.ts";
 import {
   ACCESS_READ,
   ACCESS_WRITE,
@@ -19,6 +26,7 @@ import {
   NOT_RAM,
   SCRATCH_CODE,
   SCRATCH_PA,
+  tlbMode,
 } from "./walk.ts";
 
 /** Signatures of the functions defined here. */
@@ -91,6 +99,24 @@ function watch(
           ),
       );
     }
+  });
+}
+
+// Raises #AC where alignment is checked (Intel SDM vol. 3, 6.15). Accesses whose
+// size is no power of two up to 8 are checked part by part.
+function checkAlignment(
+  cpu: CpuModule,
+  f: FunctionBuilder,
+  args: { la: I64; bytes: I32; array: I32; site: I32 },
+): void {
+  const { la, bytes, array, site } = args;
+  f.if(tlbMode(array).eq(TLB_MODE_ALIGNED), () => {
+    const isWhole = bytes.leU(8).and(bytes.and(bytes.sub(1)).eqz());
+    const isOff = la.toI32().and(bytes.sub(1)).ne(0);
+    f.if(
+      isWhole.and(isOff),
+      () => raise(cpu, f, site, i32(VECTOR.AC), i32(0)),
+    );
   });
 }
 
@@ -221,6 +247,7 @@ function defineLoadVia(cpu: CpuModule): void {
     const bytes = f.param(1, "i32");
     const array = f.param(2, "i32");
     const site = f.param(3, "i32");
+    checkAlignment(cpu, f, { la, bytes, array, site });
     watch(cpu, f, la, bytes, false);
     f.if(crosses(la, bytes).eqz(), () => {
       f.return(loadPart(cpu, f, la, bytes, array, site));
@@ -245,6 +272,7 @@ function defineStoreVia(cpu: CpuModule): void {
     const value = f.param(2, "i64");
     const array = f.param(3, "i32");
     const site = f.param(4, "i32");
+    checkAlignment(cpu, f, { la, bytes, array, site });
     watch(cpu, f, la, bytes, true);
     f.if(crosses(la, bytes).eqz(), () => {
       storePart(cpu, f, { la, bytes, value, array, site });
@@ -276,6 +304,7 @@ function definePrepare(
     const bytes = f.param(1, "i32");
     const site = f.param(2, "i32");
     const array = f.let(cpu.state.load32(0, TLB_BASE));
+    checkAlignment(cpu, f, { la, bytes, array, site });
     watch(cpu, f, la, bytes, isWrite);
     const [offset] = f.call(cpu.fn.translate, la, access, array, site);
     f.if(crosses(la, bytes), () => {

@@ -34,6 +34,10 @@ import {
   TLB,
   TLB_ARRAY,
   TLB_BASE,
+  TLB_MODE_ALIGNED,
+  TLB_MODE_OPEN,
+  TLB_MODE_SUPERVISOR,
+  TLB_MODE_USER,
   TLB_MODES,
   TLB_SPACE,
   TLB_SYSTEM,
@@ -41,6 +45,7 @@ import {
 import { HANDLER_TYPE, REC_HANDLER } from "../record.ts";
 import { STATUS } from "./traps.ts";
 import {
+  CR0_AM,
   CR0_EM,
   CR0_MP,
   CR0_PE,
@@ -158,15 +163,28 @@ function defineUpdateMode(cpu: CpuModule): void {
     f.do(state.store32(0, generation.add(key.get()), JUMP_KEY));
     f.do(state.store32(0, key.get(), MODE_KEY));
 
-    // SMAP holds for supervisor accesses unless AC is set (SDM vol. 3, 4.6.1).
-    const open = cr4.and(CR4_SMAP).eqz().or(flags.and(FLAG.AC).ne(0));
-    const isUser = state.load32(0, CPL).eq(3);
-    const mode = i32(1).when(isUser, i32(2).when(open, 0));
+    f.returnCall(cpu.fn.updatePrivilege);
+  });
+}
+
+function defineUpdatePrivilege(cpu: CpuModule): void {
+  const { state } = cpu;
+  cpu.define("updatePrivilege", (f) => {
+    const cr4 = f.let(state.load32(0, CR4));
+    const hasAc = f.let(state.load32(0, SYSTEM_FLAGS).and(FLAG.AC).ne(0));
+    const noSmap = f.let(cr4.and(CR4_SMAP).eqz());
+    // SMAP holds for supervisor accesses unless AC is set (SDM vol. 3, 4.6.1),
+    // and alignment is checked for the user's with AC and CR0.AM (6.15).
+    const isAligned = hasAc.and(state.load32(0, CR0).and(CR0_AM).ne(0));
+    const user = i32(TLB_MODE_ALIGNED).when(isAligned, TLB_MODE_USER);
+    const kernel = i32(TLB_MODE_OPEN)
+      .when(noSmap.or(hasAc), TLB_MODE_SUPERVISOR);
+    const mode = user.when(state.load32(0, CPL).eq(3), kernel);
     const space = f.let(
       state.load32(0, TLB_SPACE).mul(TLB_MODES * TLB_ARRAY).add(TLB),
     );
     f.do(state.store32(0, space.add(mode.mul(TLB_ARRAY)), TLB_BASE));
-    const system = i32(2).when(cr4.and(CR4_SMAP).eqz(), 0);
+    const system = i32(TLB_MODE_OPEN).when(noSmap, TLB_MODE_SUPERVISOR);
     f.do(state.store32(0, space.add(system.mul(TLB_ARRAY)), TLB_SYSTEM));
   });
 }
@@ -176,6 +194,7 @@ export function defineRun(cpu: CpuModule): void {
   const { state, fn } = cpu;
   defineDispatch(cpu);
   defineUpdateMode(cpu);
+  defineUpdatePrivilege(cpu);
   const guarded = (f: FunctionBuilder, body: () => I32) =>
     f.try(
       () => f.return(body()),

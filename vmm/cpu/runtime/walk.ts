@@ -33,6 +33,8 @@ import {
   TLB_LOG_MAX,
   TLB_META,
   TLB_MISMATCH,
+  TLB_MODE_ALIGNED,
+  TLB_MODE_USER,
   TLB_MODES,
   TLB_READ,
   TLB_SPACES,
@@ -140,6 +142,11 @@ export function tlbEntry(array: I32, la: I64): I32 {
   const shift = 12 - Math.log2(TLB_STRIDE);
   const mask = (TLB_ENTRIES - 1) * TLB_STRIDE;
   return la.shrU(shift).toI32().and(mask).add(array);
+}
+
+/** The mode of a TLB array. */
+export function tlbMode(array: I32): I32 {
+  return array.sub(TLB).divU(TLB_ARRAY).remU(TLB_MODES);
 }
 
 function pageOf(la: I64): I64 {
@@ -489,8 +496,10 @@ function defineTranslate(cpu: CpuModule): void {
       f.call(cpu.fn.badAddress, site);
       f.unreachable();
     });
-    const mode = array.sub(TLB).divU(TLB_ARRAY).remU(TLB_MODES);
-    const [page] = f.call(cpu.fn.walk, la, access, f.let(mode), site);
+    const mode = f.let(tlbMode(array));
+    const isAligned = f.let(mode.eq(TLB_MODE_ALIGNED));
+    const rights = i32(TLB_MODE_USER).when(isAligned, mode);
+    const [page] = f.call(cpu.fn.walk, la, access, f.let(rights), site);
     f.if(page.eq(NO_TRANSLATION), () => f.return(page));
     const pa = f.let(pageOf(page).or(la.and(0xfff)));
     f.do(state.store64(0, pa, SCRATCH + 8 * SCRATCH_PA));
@@ -509,7 +518,7 @@ function defineTranslate(cpu: CpuModule): void {
       () => f.do(state.store64(0, isCode.toI64U(), SCRATCH + 8 * SCRATCH_CODE)),
     );
     const readOnly = writeOffset.eq(NOT_RAM);
-    f.if(access.and(ACCESS_PROBE).eqz(), () =>
+    f.if(access.and(ACCESS_PROBE).or(isAligned).eqz(), () =>
       fill(cpu, f, {
         array,
         la,
