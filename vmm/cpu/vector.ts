@@ -2,6 +2,7 @@
 // encoding does with its operands (Intel SDM vol. 1, 9.2, 10.2.2, 14.3.1; vol. 2,
 // 2.3.10). An operation is written for one group; a builder here lays out operands.
 
+import type { RuntimeFunctions } from "./cpu_module.ts";
 import type { Emitter } from "./emitter.ts";
 import { type Form, form, type FormOptions } from "./form.ts";
 import {
@@ -23,7 +24,9 @@ import {
   type V128,
   v128,
   v128i64,
+  type Values,
 } from "./wasm/mod.ts";
+import type { RuntimeName } from "./runtime/signatures.ts";
 import { VECTOR } from "./runtime/traps.ts";
 
 /** Bytes of a group: the part of a vector that operations do not look beyond. */
@@ -131,6 +134,16 @@ export class VectorEmitter {
   /** Keeps a value. */
   let<E extends Expr>(value: E): E {
     return this.f.let(value);
+  }
+
+  /** Calls a runtime function. */
+  call<N extends RuntimeName>(
+    name: N,
+    ...values: Expr[]
+  ): Values<RuntimeFunctions[N]["type"]["results"]> {
+    return this.f.call(this.x.cpu.fn[name], ...values) as Values<
+      RuntimeFunctions[N]["type"]["results"]
+    >;
   }
 
   /** The groups of operand `n`. */

@@ -1,12 +1,18 @@
 // The runtime: what handlers call. Each group of functions is a file.
 
 import type { CpuModule } from "../cpu_module.ts";
+import { defineSoftFloat } from "../softfloat/mod.ts";
 import { defineBits } from "./bits.ts";
+import { defineIo } from "./io.ts";
 import { defineMemory } from "./memory.ts";
 import { defineMisc } from "./misc.ts";
 import { defineRun } from "./run.ts";
 import { defineSegments } from "./segments.ts";
+import { defineSse } from "./sse.ts";
+import { defineSseString } from "./sse_string.ts";
+import { defineStrings } from "./string.ts";
 import { defineTraps } from "./traps.ts";
+import { defineUser } from "./user.ts";
 import { defineWalks } from "./walk.ts";
 import { defineWideArithmetic } from "./wide.ts";
 
@@ -20,4 +26,10 @@ export function defineRuntime(cpu: CpuModule): void {
   defineRun(cpu);
   defineWideArithmetic(cpu);
   defineBits(cpu);
+  defineStrings(cpu);
+  defineIo(cpu);
+  defineUser(cpu);
+  const soft = defineSoftFloat(cpu.m);
+  defineSse(cpu, soft);
+  defineSseString(cpu);
 }

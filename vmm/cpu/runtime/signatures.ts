@@ -1,11 +1,16 @@
 // The names and types of all runtime functions. Each group defines its own.
 
 import { BITS_SIGNATURES } from "./bits.ts";
+import { IO_SIGNATURES } from "./io.ts";
 import { MEMORY_SIGNATURES } from "./memory.ts";
 import { MISC_SIGNATURES } from "./misc.ts";
 import { RUN_SIGNATURES } from "./run.ts";
 import { SEGMENT_SIGNATURES } from "./segments.ts";
+import { SSE_SIGNATURES } from "./sse.ts";
+import { SSE_STRING_SIGNATURES } from "./sse_string.ts";
+import { STRING_SIGNATURES } from "./string.ts";
 import { TRAP_SIGNATURES } from "./traps.ts";
+import { USER_SIGNATURES } from "./user.ts";
 import { WALK_SIGNATURES } from "./walk.ts";
 import { WIDE_SIGNATURES } from "./wide.ts";
 
@@ -19,6 +24,11 @@ export const RUNTIME_SIGNATURES = {
   ...RUN_SIGNATURES,
   ...WIDE_SIGNATURES,
   ...BITS_SIGNATURES,
+  ...STRING_SIGNATURES,
+  ...IO_SIGNATURES,
+  ...USER_SIGNATURES,
+  ...SSE_SIGNATURES,
+  ...SSE_STRING_SIGNATURES,
 } as const;
 
 /** The name of a runtime function. */
