@@ -7,6 +7,7 @@ import { BIT_FORMS } from "./bits.ts";
 import { EXCHANGE_FORMS } from "./exchange.ts";
 import { MULDIV_FORMS } from "./muldiv.ts";
 import { SHIFT_FORMS } from "./shift.ts";
+import { SSE_COMMON_GROUPS, SSE_GROUPS } from "./sse_groups.ts";
 import { TRANSFER_FORMS } from "./transfer.ts";
 
 const INTEGER_GROUPS: readonly (readonly Form[])[] = [
@@ -19,10 +20,15 @@ const INTEGER_GROUPS: readonly (readonly Form[])[] = [
 ];
 
 /** Every form that the processor has, by iced-x86's code. */
-export const FORMS = formTable([...INTEGER_GROUPS]);
+export const FORMS = formTable([
+  ...INTEGER_GROUPS,
+  ...SSE_COMMON_GROUPS,
+  ...SSE_GROUPS,
+]);
 
 /** What is built together with the runtime. */
 export const COMMON_DEFINITIONS: readonly Definition[] = [
   ...Object.values(steps).filter((s) => typeof s === "object"),
   ...INTEGER_GROUPS.flat(),
+  ...SSE_COMMON_GROUPS.flat(),
 ];
