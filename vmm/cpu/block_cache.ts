@@ -567,7 +567,7 @@ class BlockWriter {
       : steps.EA_CHECKED;
     const at = this.#record(step, { ...this.#shape, address });
     this.#source.state.setUint16(at + REC_SITE, site, true);
-    this.#setBase(at, 0, instruction);
+    this.#setBase(at, 0, instruction, at + RECORD_STRIDE);
     this.#operand(at, 1, registerAddress(instruction.memoryIndex));
     this.#operand(at, 2, Math.log2(instruction.memoryIndexScale));
     this.#setDisplacement(at, instruction, form);
@@ -579,19 +579,23 @@ class BlockWriter {
     }
   }
 
-  #setBase(at: number, n: number, instruction: Instruction): void {
-    const base = instruction.memoryBase;
-    const isWide = base === Register.None &&
-      instruction.memoryDisplSize === 8 &&
-      instruction.memoryIndex === Register.None;
-    if (isWide) {
-      // A 64-bit absolute address lies in the immediate, used as a register.
-      const { state } = this.#source;
-      state.setBigUint64(at + REC_IMM, instruction.memoryDisplacement, true);
-      this.#operand(at, n, at + REC_IMM);
-    } else {
-      this.#operand(at, n, registerAddress(base));
+  // `owner` is the record of the instruction, `at` that of its address.
+  #setBase(
+    at: number,
+    n: number,
+    instruction: Instruction,
+    owner: number,
+  ): void {
+    if (!hasWideDisplacement(instruction)) {
+      this.#operand(at, n, registerAddress(instruction.memoryBase));
+      return;
     }
+    // The 64-bit address lies in the instruction's immediate, and serves as its
+    // base register; such an instruction (MOV moffs) has no other immediate.
+    const { state } = this.#source;
+    const imm = owner + REC_IMM;
+    state.setBigUint64(imm, instruction.memoryDisplacement, true);
+    this.#operand(at, n, imm);
   }
 
   #setDisplacement(
@@ -600,10 +604,7 @@ class BlockWriter {
     form: Form,
   ): void {
     const base = instruction.memoryBase;
-    const isWide = base === Register.None &&
-      instruction.memoryDisplSize === 8 &&
-      instruction.memoryIndex === Register.None;
-    if (isWide) return;
+    if (hasWideDisplacement(instruction)) return;
     // RIP-relative addresses come relative to the page, like branch targets.
     let disp = Number(BigInt.asIntN(32, instruction.memoryDisplacement));
     // POP computes its destination after it moved the stack pointer.
@@ -629,7 +630,7 @@ class BlockWriter {
         }
         return;
       case OpKind.Memory:
-        this.#setBase(at, n, instruction);
+        this.#setBase(at, n, instruction, at);
         this.#setDisplacement(at, instruction, form);
         return;
       case OpKind.NearBranch16:
@@ -684,6 +685,17 @@ class BlockWriter {
     this.#imm(at, target);
     this.#stubs.push({ owner: at, target });
   }
+}
+
+// Whether the operand is an absolute address that does not fit a displacement.
+function hasWideDisplacement(instruction: Instruction): boolean {
+  if (
+    instruction.memoryBase !== Register.None ||
+    instruction.memoryIndex !== Register.None ||
+    instruction.memoryDisplSize !== 8
+  ) return false;
+  const disp = instruction.memoryDisplacement;
+  return BigInt.asUintN(64, BigInt.asIntN(32, disp)) !== disp;
 }
 
 const XCHG = /^Xchg_rm/;

@@ -16,19 +16,22 @@ import { describeCase, describeMismatch, describeOutcome } from "./report.ts";
 
 /** What `software.ts` exports. */
 export interface SoftwareModule {
-  createSoftwareExecutor(): Promise<Executor>;
+  createSoftwareExecutor(
+    options: { readonly compile: boolean },
+  ): Promise<Executor>;
   /** What the software CPU implements. */
   supportedCodes(): readonly Code[];
 }
 
 const USAGE =
   `usage: fuzz:cpu [--cases N] [--seed S] [--only N] [--forms REGEX] [--single]
-                [--native-only]
+                [--compile] [--native-only]
   --cases N      cases to run (default 100000)
   --seed S       32-bit seed (default 1)
   --only N       run case N alone and print it in full
   --forms REGEX  only forms whose name (Code/shape) matches
   --single       one instruction in each snippet
+  --compile      compile every block of the software CPU on first execution
   --native-only  compare the host CPU with itself and print what the cases do
 `;
 const BATCH = 1024;
@@ -44,6 +47,7 @@ interface Settings {
   only?: number;
   forms?: RegExp;
   single: boolean;
+  compile: boolean;
   nativeOnly: boolean;
 }
 
@@ -68,6 +72,7 @@ function parseSettings(args: string[]): Settings {
       only: { type: "string" },
       forms: { type: "string" },
       single: { type: "boolean", default: false },
+      compile: { type: "boolean", default: false },
       "native-only": { type: "boolean", default: false },
     },
   });
@@ -79,6 +84,7 @@ function parseSettings(args: string[]): Settings {
       : { only: wholeNumber("only", values.only) }),
     ...(values.forms === undefined ? {} : { forms: new RegExp(values.forms) }),
     single: values.single,
+    compile: values.compile,
     nativeOnly: values["native-only"],
   };
 }
@@ -112,9 +118,10 @@ async function openSubject(
   // Not a literal, so that the tools check without the software CPU what needs none of it.
   const specifier = new URL("./software.ts", import.meta.url).href;
   const software: SoftwareModule = await import(specifier);
+  const testable = new Set(userModeCodes());
   return {
-    subject: await software.createSoftwareExecutor(),
-    codes: software.supportedCodes(),
+    subject: await software.createSoftwareExecutor(settings),
+    codes: software.supportedCodes().filter((code) => testable.has(code)),
   };
 }
 

@@ -29,10 +29,14 @@ import {
 } from "../native/native.ts";
 
 const MEMORY = 1 << 20;
+// Where the guest's kernel half begins, and the descriptor table in it.
+const KERNEL = 0xffff_8000_0000_0000n;
+const NX = 1n << 63n;
 const PML4 = 0x1000;
 const PDPT = 0x2000;
 const PD = 0x3000;
 const TABLES = 0x4000;
+const GDT_TABLE = 0x9000;
 const GDT = 0x8000;
 const CODE_AT = 0x10000;
 const DATA_AT = 0x20000;
@@ -63,10 +67,10 @@ class SoftwareExecutor implements Executor {
   readonly #cpu: VirtualCpu;
   readonly #bytes: Uint8Array;
 
-  constructor() {
+  constructor(compile: boolean) {
     this.#memory.map({ gpa: 0, length: MEMORY, offset: 0, writable: true });
     this.#bytes = this.#memory.bytes;
-    this.#cpu = new VirtualCpu({ memory: this.#memory });
+    this.#cpu = new VirtualCpu({ memory: this.#memory, compile });
     this.#cpu.exceptionExits = ALL_EXCEPTIONS;
     this.#buildTables();
     this.#setControl();
@@ -86,9 +90,11 @@ class SoftwareExecutor implements Executor {
       view.setBigUint64(at, value, true);
     put(PML4, BigInt(PDPT) | USER);
     put(PDPT, BigInt(PD) | USER);
-    // The descriptor table, for the supervisor only.
-    put(PD, BigInt(TABLES) | USER);
-    put(TABLES + 8 * (GDT >> 12), BigInt(GDT) | SUPERVISOR);
+    // The descriptor table, for the supervisor only, where no case gets by chance.
+    put(PML4 + 8 * 256, BigInt(PDPT) | USER);
+    put(PDPT + 8, BigInt(TABLES) | USER);
+    put(TABLES, BigInt(GDT_TABLE) | USER);
+    put(GDT_TABLE, BigInt(GDT) | SUPERVISOR);
     GDT_ENTRIES.forEach((entry, n) => put(GDT + 8 * n, entry));
     const map = (
       table: number,
@@ -103,8 +109,8 @@ class SoftwareExecutor implements Executor {
       }
     };
     map(TABLES + 0x1000, CODE_BASE, CODE_SIZE, CODE_AT, USER_READ);
-    map(TABLES + 0x2000, DATA_BASE, DATA_SIZE, DATA_AT, USER);
-    map(TABLES + 0x3000, STACK_BASE, STACK_SIZE, STACK_AT, USER);
+    map(TABLES + 0x2000, DATA_BASE, DATA_SIZE, DATA_AT, USER | NX);
+    map(TABLES + 0x3000, STACK_BASE, STACK_SIZE, STACK_AT, USER | NX);
     this.#bytes.fill(0xcc, CODE_AT, CODE_AT + CODE_SIZE);
   }
 
@@ -116,7 +122,7 @@ class SoftwareExecutor implements Executor {
     cpu.setRegister(REGISTER.CR4, 0x11_0ea0n);
     cpu.setRegister(REGISTER.EFER, 0xd01n);
     cpu.setDescriptor(REGISTER.GDTR, {
-      base: BigInt(GDT),
+      base: KERNEL + (1n << 30n),
       limit: 8 * GDT_ENTRIES.length - 1,
       access: 0,
     });
@@ -189,9 +195,11 @@ class SoftwareExecutor implements Executor {
   }
 }
 
-/** Makes an executor on a software CPU of its own. */
-export function createSoftwareExecutor(): Promise<Executor> {
-  return Promise.resolve(new SoftwareExecutor());
+/** Makes an executor on a software CPU of its own, whose blocks may be compiled. */
+export function createSoftwareExecutor(
+  options: { readonly compile?: boolean } = {},
+): Promise<Executor> {
+  return Promise.resolve(new SoftwareExecutor(options.compile ?? false));
 }
 
 /** The instruction forms that the processor has and shows. */

@@ -167,7 +167,8 @@ function branchSize(name: string): StackSize {
   return Number(/_(16|32|64)$/.exec(name)?.[1] ?? 64) as StackSize;
 }
 
-function goDirect(x: Emitter, size: StackSize): void {
+/** Goes on at the target of the direct branch, for a size of RIP; ends the path. */
+export function goDirect(x: Emitter, size: StackSize): void {
   if (size === 16) x.jumpTo(directTarget(x));
   else x.branch();
 }
@@ -266,6 +267,8 @@ export const TRANSFER_FORMS: readonly Form[] = [
   ...jumps(),
   ...calls(),
   ...setAndMove(),
+  // Provisional until forms/far.ts defines it.
+  form("Int3", (x) => x.raise(3), { ends: true }),
   form("Nopw", () => {}),
   form("Nopd", () => {}),
   form("Nopq", () => {}),

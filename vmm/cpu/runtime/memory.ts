@@ -11,18 +11,18 @@ import {
 } from "../wasm/mod.ts";
 import {
   DR,
-  EFER,
+  MODE_KEY,
   TLB_BASE,
   TLB_MODE_ALIGNED,
   TLB_SYSTEM,
   WATCH_HITS,
 } from "../state.ts";
+import { MODE } from "../mode.ts";
 import { HOST } from "./host.ts";
 import { raise, scratch, setScratch, VECTOR } from "./traps.ts";
 import {
   ACCESS_READ,
   ACCESS_WRITE,
-  EFER_LMA,
   NOT_RAM,
   SCRATCH_CODE,
   SCRATCH_PA,
@@ -53,14 +53,44 @@ export const MEMORY_SIGNATURES = {
   prepareRead: { params: ["i64", "i32", "i32"], results: ["i64"] },
 } as const;
 
-// The next byte's address: outside long mode, addresses wrap at 4 GiB.
+// The next byte's address: outside 64-bit mode, addresses wrap at 4 GiB.
 function wrap(cpu: CpuModule, la: I64): I64 {
-  const long = cpu.state.load32(0, EFER).and(EFER_LMA).ne(0);
-  return la.when(long, la.and(0xffff_ffff));
+  return la.when(is64Bit(cpu), la.and(0xffff_ffff));
+}
+
+function is64Bit(cpu: CpuModule): I32 {
+  return cpu.state.load32(0, MODE_KEY).and(MODE.CODE).eq(2);
+}
+
+// Where segments are flat, bytes on both sides of 4 GiB violate the limit.
+function checkTop(
+  cpu: CpuModule,
+  f: FunctionBuilder,
+  la: I64,
+  bytes: I32,
+  site: I32,
+): void {
+  const flat = cpu.state.load32(0, MODE_KEY).and(MODE.FLAT).ne(0);
+  const beyond = la.add(bytes.toI64U()).gtU(0x1_0000_0000);
+  f.if(flat.and(is64Bit(cpu).eqz()).and(beyond), () => {
+    f.call(cpu.fn.badAddress, site);
+    f.unreachable();
+  });
 }
 
 function crosses(la: I64, bytes: I32): I32 {
   return la.toI32().and(0xfff).add(bytes).gtU(4096);
+}
+
+// The first byte of the second page that an access touches.
+function secondPage(
+  cpu: CpuModule,
+  f: FunctionBuilder,
+  la: I64,
+  bytes: I32,
+): I64 {
+  const last = f.let(la.add(bytes.sub(1).toI64U()));
+  return f.let(wrap(cpu, f.let(last.and(-4096))));
 }
 
 // Notes data breakpoints that an access hits. R/W 01 matches writes, 11 both.
@@ -252,6 +282,7 @@ function defineLoadVia(cpu: CpuModule): void {
     f.if(crosses(la, bytes).eqz(), () => {
       f.return(loadPart(cpu, f, la, bytes, array, site));
     });
+    checkTop(cpu, f, la, bytes, site);
     const value = f.var("i64");
     const n = f.var("i32");
     f.loop((again) => {
@@ -278,10 +309,11 @@ function defineStoreVia(cpu: CpuModule): void {
       storePart(cpu, f, { la, bytes, value, array, site });
       f.return();
     });
+    checkTop(cpu, f, la, bytes, site);
     // Both pages must take the write before either is written.
-    const last = wrap(cpu, f.let(la.add(bytes.sub(1).toI64U())));
     f.call(cpu.fn.translate, la, i32(ACCESS_WRITE), array, site);
-    f.call(cpu.fn.translate, last, i32(ACCESS_WRITE), array, site);
+    const second = secondPage(cpu, f, la, bytes);
+    f.call(cpu.fn.translate, second, i32(ACCESS_WRITE), array, site);
     const n = f.var("i32");
     f.loop((again) => {
       const at = f.let(wrap(cpu, f.let(la.add(n.get().toI64U()))));
@@ -306,10 +338,11 @@ function definePrepare(
     const array = f.let(cpu.state.load32(0, TLB_BASE));
     checkAlignment(cpu, f, { la, bytes, array, site });
     watch(cpu, f, la, bytes, isWrite);
+    f.if(crosses(la, bytes), () => checkTop(cpu, f, la, bytes, site));
     const [offset] = f.call(cpu.fn.translate, la, access, array, site);
     f.if(crosses(la, bytes), () => {
-      const last = wrap(cpu, f.let(la.add(bytes.sub(1).toI64U())));
-      f.call(cpu.fn.translate, last, access, array, site);
+      const second = secondPage(cpu, f, la, bytes);
+      f.call(cpu.fn.translate, second, access, array, site);
       f.return(i64(NOT_RAM));
     });
     if (isWrite) {
