@@ -4,10 +4,16 @@ import { type Definition, type Form, formTable } from "../form.ts";
 import * as steps from "../steps.ts";
 import { ALU_FORMS } from "./alu.ts";
 import { BIT_FORMS } from "./bits.ts";
+import { COUNTER_FORMS } from "./counters.ts";
 import { EXCHANGE_FORMS } from "./exchange.ts";
+import { FRAME_FORMS } from "./frames.ts";
+import { HINT_FORMS } from "./hints.ts";
+import { IO_FORMS } from "./io.ts";
+import { MISC_FORMS } from "./misc.ts";
 import { MULDIV_FORMS } from "./muldiv.ts";
 import { SHIFT_FORMS } from "./shift.ts";
 import { SSE_COMMON_GROUPS, SSE_GROUPS } from "./sse_groups.ts";
+import { STRING_FORMS } from "./string.ts";
 import { TRANSFER_FORMS } from "./transfer.ts";
 
 const INTEGER_GROUPS: readonly (readonly Form[])[] = [
@@ -17,11 +23,22 @@ const INTEGER_GROUPS: readonly (readonly Form[])[] = [
   MULDIV_FORMS,
   BIT_FORMS,
   EXCHANGE_FORMS,
+  MISC_FORMS,
+  FRAME_FORMS,
+];
+
+// Seldom executed, or in shapes of their own.
+const RARE_INTEGER_GROUPS: readonly (readonly Form[])[] = [
+  STRING_FORMS,
+  IO_FORMS,
+  HINT_FORMS,
+  COUNTER_FORMS,
 ];
 
 /** Every form that the processor has, by iced-x86's code. */
 export const FORMS = formTable([
   ...INTEGER_GROUPS,
+  ...RARE_INTEGER_GROUPS,
   ...SSE_COMMON_GROUPS,
   ...SSE_GROUPS,
 ]);

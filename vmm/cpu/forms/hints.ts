@@ -1,0 +1,43 @@
+// What changes nothing a guest can see but time and order: NOPs, prefetches, cache line
+// flushes, fences, PAUSE, SERIALIZE (Intel SDM vol. 2).
+
+import { Code } from "iced-x86";
+import { type Emitter } from "../emitter.ts";
+import { type Form, form, forms } from "../form.ts";
+import { EXIT_CONTROLS, EXIT_ON, RIP } from "../state.ts";
+import { FENCE, i32 } from "../wasm/mod.ts";
+import { STATUS } from "../runtime/traps.ts";
+
+// RDSSP is one of the reserved NOPs while shadow stacks are off, as they always are.
+const NOPS = /^(Reservednop_|Prefetch|Endbr(32|64)$|Cldemote_m8$|Rdssp)/;
+const FENCES = /^[LMS]fence/;
+
+function namesLike(pattern: RegExp): string[] {
+  return Object.keys(Code).filter((name) => pattern.test(name));
+}
+
+// Answers for the address as a load would, reads nothing.
+function flushLine(x: Emitter): void {
+  x.call("prepareRead", x.address(), i32(1), x.site());
+}
+
+function pause(x: Emitter): void {
+  const { f, cpu: { state } } = x;
+  f.if(state.load32(0, EXIT_CONTROLS).and(EXIT_ON.PAUSE), () => {
+    f.do(state.store64(0, x.nextRip(), RIP));
+    x.call("pauseExit");
+    f.return(i32(STATUS.EXIT));
+  });
+}
+
+/** The forms of this group. */
+export const HINT_FORMS: readonly Form[] = [
+  ...forms(namesLike(NOPS), () => {}, { access: "none" }),
+  ...forms(["Clflush_m8", "Clflushopt_m8", "Clwb_m8"], flushLine),
+  ...forms(namesLike(FENCES), (x) => x.f.do(FENCE)),
+  form("Pause", pause, { axes: ["code"] }),
+  form("Serialize", (x) => {
+    x.f.do(FENCE);
+    x.endBlock();
+  }, { ends: true, axes: ["code"] }),
+];

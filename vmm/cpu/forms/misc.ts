@@ -1,0 +1,176 @@
+// Small instructions without a family: sign extensions of the accumulator, single
+// flags, LAHF SAHF SALC, XLAT, LOOP and JCXZ, BOUND, UD (Intel SDM vol. 2).
+
+import { type Emitter, REG } from "../emitter.ts";
+import { FLAG, type OpSize, signExtend, zeroExtend } from "../flags.ts";
+import { exists, type Form, form, forms } from "../form.ts";
+import { SYSTEM_FLAGS } from "../state.ts";
+import { type I32, i32, type I64 } from "../wasm/mod.ts";
+import { VECTOR } from "../runtime/traps.ts";
+import { goDirect } from "./transfer.ts";
+
+// --- Accumulator -------------------------------------------------------------
+
+// The accumulator's lower half extended through the whole.
+function convert(name: string, size: 16 | 32 | 64): Form {
+  const half = (size / 2) as OpSize;
+  return form(name, (x) => {
+    x.setGpr(REG.RAX, signExtend(x.gpr(REG.RAX, half), half), size);
+  });
+}
+
+// The accumulator's sign through all of rDX.
+function spread(name: string, size: 16 | 32 | 64): Form {
+  return form(name, (x) => {
+    const sign = signExtend(x.gpr(REG.RAX, size), size).shrS(63);
+    x.setGpr(REG.RDX, sign, size);
+  });
+}
+
+function conversions(): Form[] {
+  return [
+    convert("Cbw", 16),
+    convert("Cwde", 32),
+    convert("Cdqe", 64),
+    spread("Cwd", 16),
+    spread("Cdq", 32),
+    spread("Cqo", 64),
+  ];
+}
+
+// --- Flags -------------------------------------------------------------------
+
+function setDirection(x: Emitter, down: boolean): void {
+  const { state } = x.cpu;
+  const flags = state.load32(0, SYSTEM_FLAGS);
+  const value = down ? flags.or(FLAG.DF) : flags.and(~FLAG.DF);
+  x.f.do(state.store32(0, value, SYSTEM_FLAGS));
+}
+
+/** SF, ZF, AF, PF and CF: what AH carries. */
+const LOW_FLAGS = FLAG.SF | FLAG.ZF | FLAG.AF | FLAG.PF | FLAG.CF;
+
+function singleFlags(): Form[] {
+  return [
+    form("Clc", (x) => x.flags.setCf(0)),
+    form("Stc", (x) => x.flags.setCf(1)),
+    form("Cmc", (x) => x.flags.setCf(x.let(x.flags.cf().xor(1)))),
+    form("Cld", (x) => setDirection(x, false)),
+    form("Std", (x) => setDirection(x, true)),
+    form("Lahf", (x) => {
+      const image = x.flags.value().and(LOW_FLAGS).or(2);
+      const al = x.gpr(REG.RAX, 8);
+      x.setGpr(REG.RAX, image.shl(8).or(al), 16);
+    }),
+    form("Sahf", (x) => {
+      const image = x.gpr(REG.RAX, 16).shrU(8).and(LOW_FLAGS);
+      const overflow = x.flags.of().toI64U().shl(11);
+      x.flags.assign(image.or(overflow));
+    }),
+    form("Salc", (x) => {
+      const carry = x.flags.cf();
+      x.setGpr(REG.RAX, i32(0).sub(carry).toI64S(), 8);
+    }),
+  ];
+}
+
+// --- XLAT --------------------------------------------------------------------
+
+// The decoder puts the slot of the table's segment into field 2.
+function xlat(): Form {
+  return form("Xlat_m8", (x) => {
+    const { address } = x.shape;
+    const sum = x.gpr(REG.RBX, address).add(x.gpr(REG.RAX, 8));
+    const offset = x.let(zeroExtend(sum, address));
+    const la = x.linearIn(x.fields.operand(2), offset, 1, 0);
+    x.setGpr(REG.RAX, x.load(1, la), 8);
+  }, { axes: ["address", "code", "flat"] });
+}
+
+// --- LOOP and JCXZ -----------------------------------------------------------
+
+const COUNTER_SIZE = { CX: 16, ECX: 32, RCX: 64 } as const;
+type Counter = keyof typeof COUNTER_SIZE;
+const CODE = { axes: ["code"] } as const;
+
+/** Conditions besides the counter that a loop goes on by. */
+const LOOPS: Readonly<Record<string, (x: Emitter, more: I32) => I32>> = {
+  Loop: (_x, more) => more,
+  Loope: (x, more) => more.and(x.flags.zf()),
+  Loopne: (x, more) => more.and(x.flags.zf().eqz()),
+};
+
+function loops(): Form[] {
+  const counters = ["CX", "ECX", "RCX"] as const;
+  return Object.entries(LOOPS).flatMap(([mnemonic, goesOn]) =>
+    ([16, 32, 64] as const).flatMap((target) =>
+      counters.map((counter) => ({
+        name: `${mnemonic}_rel8_${target}_${counter}`,
+        target,
+        counter,
+        goesOn,
+      }))
+    )
+  ).filter(({ name }) => exists(name)).map((loop) =>
+    form(loop.name, (x) => {
+      const size = COUNTER_SIZE[loop.counter];
+      const count = x.gpr(REG.RCX, size).sub(1);
+      const left = x.let(zeroExtend(count, size));
+      x.setGpr(REG.RCX, left, size);
+      x.f.if(loop.goesOn(x, left.ne(0)), () => goDirect(x, loop.target));
+    }, CODE)
+  );
+}
+
+function jumpsIfZero(): Form[] {
+  const jumps: readonly [string, Counter][] = [
+    ["Jcxz", "CX"],
+    ["Jecxz", "ECX"],
+    ["Jrcxz", "RCX"],
+  ];
+  return jumps.flatMap(([mnemonic, counter]) =>
+    ([16, 32, 64] as const).map((target) => ({
+      name: `${mnemonic}_rel8_${target}`,
+      target,
+    })).filter(({ name }) => exists(name)).map(({ name, target }) =>
+      form(name, (x) => {
+        const count = x.gpr(REG.RCX, COUNTER_SIZE[counter]);
+        x.f.if(count.eqz(), () => goDirect(x, target));
+      }, CODE)
+    )
+  );
+}
+
+// --- The rest ----------------------------------------------------------------
+
+// Both bounds lie in one operand of twice the size, the lower one first.
+function bound(name: string, size: 16 | 32): Form {
+  return form(name, (x) => {
+    const extend = (value: I64) => x.let(signExtend(value, size));
+    const pair = x.load(size === 16 ? 4 : 8, x.address());
+    const index = extend(x.read(0));
+    const isOut = index.ltS(extend(pair)).or(
+      index.gtS(extend(pair.shrU(size))),
+    );
+    x.f.if(isOut, () => x.raise(VECTOR.BR));
+  });
+}
+
+const UNDEFINED = ["Ud0", "Ud2"].concat(
+  ["r16_rm16", "r32_rm32", "r64_rm64"].flatMap((s) => [`Ud0_${s}`, `Ud1_${s}`]),
+);
+
+/** The forms of this group. */
+export const MISC_FORMS: readonly Form[] = [
+  ...conversions(),
+  ...singleFlags(),
+  xlat(),
+  ...loops(),
+  ...jumpsIfZero(),
+  bound("Bound_r16_m1616", 16),
+  bound("Bound_r32_m3232", 32),
+  ...forms(UNDEFINED, (x) => x.raise(VECTOR.UD), {
+    ends: true,
+    access: "none",
+  }),
+];
