@@ -139,13 +139,14 @@ function scalar(from: FloatFormat, to: FloatFormat, convert: Convert): Define {
 
 // --- MMX registers ---------------------------------------------------------
 
-/** From an MMX register or memory; memory leaves MMX alone where it is doubles. */
+// Sources from memory leave the x87 state alone (on AMD's processors, in both
+// conversions). It changes even where the conversion then raises an exception.
 function fromMmx(to: FloatFormat): Define {
   return (x) => {
-    const usesMmx = to === F32 || !x.isMemory(1);
-    if (usesMmx) checkPending(x);
+    if (!x.isMemory(1)) checkPending(x);
     const v = new FloatEmitter(x);
     const source = v.readSplat(1, 64);
+    if (!x.isMemory(1)) enterMmx(x);
     const convert = to === F32 ? intsToSingles(2) : intsToDoubles;
     const result = v.let(convert(v, source));
     v.settle();
@@ -153,7 +154,6 @@ function fromMmx(to: FloatFormat): Define {
     else {
       v.writeOne(0, v.readLow(0).withLane("i64x2", 0, low64(result)));
     }
-    if (usesMmx) enterMmx(x);
   };
 }
 
@@ -162,13 +162,13 @@ function toMmx(from: FloatFormat, truncate: boolean): Define {
     checkPending(x);
     const v = new FloatEmitter(x);
     const source = from === F32 ? v.readSplat(1, 64) : v.read(1)[0]!;
+    enterMmx(x);
     const convert = from === F32
       ? singlesToInts(truncate, 2)
       : doublesToInts(truncate);
     const result = v.let(low64(convert(v, source)));
     v.settle();
     writeMmx(x, 0, result);
-    enterMmx(x);
   };
 }
 

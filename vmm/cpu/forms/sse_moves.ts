@@ -2,10 +2,10 @@
 // registers, masked and non-temporal stores, MXCSR (Intel SDM vol. 1, 10.4.1, 11.4.1,
 // 12.4; vol. 2). Non-temporal hints are not followed.
 
-import type { Emitter } from "../emitter.ts";
-import { type Form, form, forms } from "../form.ts";
-import { MXCSR } from "../state.ts";
-import type { I64 } from "../wasm/mod.ts";
+import { type Emitter, REG } from "../emitter.ts";
+import { type Form, form, type FormOptions, forms } from "../form.ts";
+import { DS, MXCSR } from "../state.ts";
+import type { I32, I64 } from "../wasm/mod.ts";
 import { VECTOR } from "../runtime/traps.ts";
 import {
   checkPending,
@@ -14,6 +14,8 @@ import {
   high64,
   low64,
   lowVector,
+  MMX,
+  readMmx,
   SSE,
   SSE_WRITE,
   VectorEmitter,
@@ -191,6 +193,47 @@ function toMmx(x: Emitter): void {
   enterMmx(x);
 }
 
+// --- Masked stores ---------------------------------------------------------
+
+/** Writes the bytes of a register whose mask byte's top bit is set, at DS:[rDI]. */
+function maskedStore(x: Emitter, mask: I32, bytes: 8 | 16): void {
+  const { f } = x;
+  const { state } = x.cpu;
+  // Operand 0 is the implied address: its field is the segment, if not DS.
+  const override = x.let(x.fields.operand(0));
+  const segment = x.let(override.when(override, DS));
+  const offset = x.gpr(REG.RDI, x.shape.address);
+  const la = x.linearIn(segment, offset, bytes, 1);
+  const source = x.register(1);
+  const rest = f.var("i32", mask);
+  f.if(rest.get(), () => {
+    x.prepareWrite(la, bytes);
+    f.loop((again) => {
+      const n = f.let(rest.get().ctz());
+      f.set(rest, rest.get().and(rest.get().sub(1)));
+      const byte = f.let(state.load(1, source.add(n)));
+      x.store(1, la.add(n.toI64U()), byte);
+      f.brIf(again, rest.get());
+    });
+  });
+}
+
+function maskedVector(x: Emitter): void {
+  const mask = new VectorEmitter(x).readLow(2).test("i8x16.bitmask");
+  maskedStore(x, mask, 16);
+}
+
+function maskedMmx(x: Emitter): void {
+  checkPending(x);
+  maskedStore(x, readMmx(x, 2).test("i8x16.bitmask"), 8);
+  enterMmx(x);
+}
+
+const MASKED: FormOptions = {
+  access: "write",
+  axes: ["address", "code", "flat"],
+};
+
 // --- MXCSR -----------------------------------------------------------------
 
 /** The bits of MXCSR that are not reserved. */
@@ -217,6 +260,8 @@ export const SSE_COMMON_MOVE_FORMS: readonly Form[] = [
 export const SSE_MOVE_FORMS: readonly Form[] = [
   form("Movq2dq_xmm_mm", fromMmx, SSE),
   form("Movdq2q_mm_xmm", toMmx, SSE),
+  form("Maskmovdqu_rDI_xmm_xmm", maskedVector, { ...SSE, ...MASKED }),
+  form("Maskmovq_rDI_mm_mm", maskedMmx, { ...MMX, ...MASKED }),
   form("Ldmxcsr_m32", loadMxcsr, SSE),
   form("Stmxcsr_m32", storeMxcsr, SSE_WRITE),
 ];

@@ -172,12 +172,14 @@ interface LaneFormat {
 const F32_LANES: LaneFormat = { prefix: "sseF32", bytes: 4 };
 const F64_LANES: LaneFormat = { prefix: "sseF64", bytes: 8 };
 
+const ALL_FLAGS = 0x3f;
 const OSXMMEXCPT = 1 << 10;
 
 function defineExceptions(cpu: CpuModule): void {
   const { state } = cpu;
   cpu.define("sseExceptions", (f) => {
-    const found = f.param(0, "i32");
+    // The software's "rounded up" is the x87's alone.
+    const found = f.let(f.param(0, "i32").and(ALL_FLAGS));
     const old = f.let(mxcsr(cpu));
     const unmasked = f.let(found.and(old.shrU(7).xor(-1)));
     // What is found before computing keeps the results' exceptions from arising.
