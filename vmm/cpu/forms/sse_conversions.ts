@@ -70,8 +70,9 @@ function singlesToInts(truncate: boolean, count: 2 | 4): Convert {
 /** Two doubles to 32-bit integers with zeros above. */
 function doublesToInts(truncate: boolean): Convert {
   return (v, a) => {
-    const inRange = a.unary("f64x2.abs").binary("f64x2.lt", TWO_31_F64);
-    const rounded = truncate ? a : a.unary("f64x2.nearest");
+    // Rounding can reach 2^31 from below.
+    const rounded = truncate ? a : v.let(a.unary("f64x2.nearest"));
+    const inRange = rounded.unary("f64x2.abs").binary("f64x2.lt", TWO_31_F64);
     return v.unless(
       v.isUsual().and(allTrue(F64, inRange)),
       rounded.unary("i32x4.trunc_sat_f64x2_s_zero"),
@@ -188,8 +189,9 @@ function scalarToInt(
     const v = new FloatEmitter(x);
     const source = x.read(1, from.bits);
     const value = v.let(asDouble(from, source));
-    const isFast = v.isUsual().and(value.abs().lt(2 ** (bits - 1)));
-    const rounded = truncate ? value : value.nearest();
+    // Rounding can reach the limit from below.
+    const rounded = truncate ? value : v.let(value.nearest());
+    const isFast = v.isUsual().and(rounded.abs().lt(2 ** (bits - 1)));
     const result = v.f.var("i64", rounded.toI64SatS());
     v.f.if(isFast.eqz(), () => {
       const [found, flags] = slow(v, operation, 1, lowVector(source));
