@@ -695,7 +695,7 @@ function hasWideDisplacement(instruction: Instruction): boolean {
     instruction.memoryDisplSize !== 8
   ) return false;
   const disp = instruction.memoryDisplacement;
-  return BigInt.asUintN(64, BigInt.asIntN(32, disp)) !== disp;
+  return BigInt.asIntN(32, disp) !== BigInt.asIntN(64, disp);
 }
 
 const XCHG = /^Xchg_rm/;
