@@ -21,11 +21,11 @@ const BIT_TESTS: Readonly<Record<string, Change | undefined>> = {
 };
 
 // A bit number in a register may lead away from the operand, to either side: the
-// word that holds it is accessed.
+// word that holds it is accessed, and the address wraps in its size.
 function wordAddress(x: Emitter, offset: I64, size: OpSize): I64 {
   const words = signExtend(offset, size).shrS(Math.log2(size));
   const sum = x.address().add(words.shl(Math.log2(size / 8)));
-  return x.let(x.shape.code === 64 ? sum : zeroExtend(sum, 32));
+  return x.let(zeroExtend(sum, x.shape.code === 64 ? x.shape.address : 32));
 }
 
 function bitTest(change: Change | undefined, fromRegister: boolean) {
@@ -59,7 +59,7 @@ function bitTests(): Form[] {
     return WIDE_SIZES.flatMap((n) => [
       form(`${mnemonic}_rm${n}_r${n}`, bitTest(change, true), {
         access,
-        axes: ["code"],
+        axes: ["code", "address"],
       }),
       form(`${mnemonic}_rm${n}_imm8`, bitTest(change, false), { access }),
     ]);

@@ -3,27 +3,34 @@
 // changes each half atomically.
 
 import { type Emitter, REG } from "../emitter.ts";
+import type { OpSize } from "../flags.ts";
 import { type Form, form } from "../form.ts";
 import { type I32, i32, type I64 } from "../wasm/mod.ts";
 import { NOT_RAM } from "../runtime/walk.ts";
 
 const UPDATE = { access: "update" } as const;
 
-function compareExchange(): Form[] {
-  return ([8, 16, 32, 64] as const).map((n) =>
-    form(`Cmpxchg_rm${n}_r${n}`, (x) => {
-      const replacement = x.read(1);
-      const expected = x.gpr(REG.RAX, n);
-      x.update(
-        0,
-        (old) => replacement.when(old.eq(expected), old),
-        (old) => {
-          x.f.if(old.ne(expected), () => x.setGpr(REG.RAX, old, n));
-          x.flags.sub(n, expected, old, x.let(expected.sub(old)));
-        },
-      );
-    }, UPDATE)
-  );
+// Memory is written either way; a register only where it is replaced, so that its
+// upper half stays otherwise.
+function compareExchange(x: Emitter, size: OpSize): void {
+  const replacement = x.read(1);
+  const expected = x.gpr(REG.RAX, size);
+  const commit = (old: I64, equal: I32) => {
+    x.f.if(equal.eqz(), () => x.setGpr(REG.RAX, old, size));
+    x.flags.sub(size, expected, old, x.let(expected.sub(old)));
+  };
+  if (x.isMemory(0)) {
+    x.update(
+      0,
+      (old) => replacement.when(old.eq(expected), old),
+      (old) => commit(old, old.eq(expected)),
+    );
+    return;
+  }
+  const old = x.read(0);
+  const equal = x.let(old.eq(expected));
+  x.f.if(equal, () => x.write(0, replacement));
+  commit(old, equal);
 }
 
 // Both halves of a pair of registers, the high one first.
@@ -125,7 +132,9 @@ function exchange16(x: Emitter): void {
 
 /** The forms of this group. */
 export const EXCHANGE_FORMS: readonly Form[] = [
-  ...compareExchange(),
+  ...([8, 16, 32, 64] as const).map((n) =>
+    form(`Cmpxchg_rm${n}_r${n}`, (x) => compareExchange(x, n), UPDATE)
+  ),
   form("Cmpxchg8b_m64", exchange8, UPDATE),
   form("Cmpxchg16b_m128", exchange16, UPDATE),
 ];

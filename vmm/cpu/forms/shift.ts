@@ -178,77 +178,72 @@ function single(): Form[] {
 
 // --- Double shifts -----------------------------------------------------------
 
-// Up to 32 bits both operands fit in one register that rotates: what leaves it
-// last lies at the other end. Counts above 16 bits go on with the second operand.
-function shld(x: Emitter, a: I64, b: I64, count: I64): I64 {
-  const size = x.size();
-  switch (size) {
-    case 16: {
-      const both = a.toI32().shl(16).or(b.toI32());
-      return both.rotl(count.toI32()).toI64U();
-    }
-    case 32:
-      return a.shl(32).or(b).rotl(count);
-    default:
-      return a.shl(count).or(b.shrU(1).shrU(count.xor(63)));
-  }
-}
-
-function shrd(x: Emitter, a: I64, b: I64, count: I64): I64 {
-  const size = x.size();
-  switch (size) {
-    case 16: {
-      const both = b.toI32().shl(16).or(a.toI32());
-      return both.rotr(count.toI32()).toI64U();
-    }
-    case 32:
-      return b.shl(32).or(a).rotr(count);
-    default:
-      return a.shrU(count).or(b.shl(1).shl(count.xor(63)));
-  }
-}
-
-/** Result and carry of a double shift from its two operands. */
-type DoubleShift = (x: Emitter, a: I64, b: I64, count: I64) => {
+/** What a double shift gives: bits of the result above its size do not count. */
+interface Shifted {
   readonly result: I64;
+  /** the last bit that left, 0 or 1 */
   readonly cf: I64;
-  readonly of: (result: I64, cf: I64) => I64;
-};
+}
+type DoubleShift = (size: OpSize, a: I64, b: I64, count: I64) => Shifted;
 
-const SHLD: DoubleShift = (x, a, b, count) => {
-  const size = x.size();
-  const wide = x.let(shld(x, a, b, count));
-  const isWhole = size === 64;
+// 32 bits rotate in one register with the other operand: what left last is at the
+// other end. 16 bits by more than 16 go on with the second operand twice, as AMD's
+// processors do.
+const shld: DoubleShift = (size, a, b, count) => {
+  if (size === 16) {
+    const wide = a.shl(32).or(b.mul(0x10001)).shl(count);
+    return { result: wide.shrU(32), cf: wide.shrU(48).and(1) };
+  }
+  if (size === 32) {
+    const wide = a.shl(32).or(b).rotl(count);
+    return { result: wide.shrU(32), cf: wide.and(1) };
+  }
   return {
-    result: isWhole ? wide : wide.shrU(size),
-    cf: isWhole ? a.shrU(i64(64).sub(count)).and(1) : wide.and(1),
-    of: (r, cf) => cf.xor(topBit(r, size).toI64U()),
+    result: a.shl(count).or(b.shrU(1).shrU(count.xor(63))),
+    cf: a.shrU(i64(64).sub(count)).and(1),
   };
 };
 
-const SHRD: DoubleShift = (x, a, b, count) => {
-  const size = x.size();
-  const wide = x.let(shrd(x, a, b, count));
+const shrd: DoubleShift = (size, a, b, count) => {
+  const cf = a.shrU(count.sub(1)).and(1);
+  if (size === 16) {
+    return { result: a.or(b.mul(0x1_0001_0000)).shrU(count), cf };
+  }
+  if (size === 32) return { result: b.shl(32).or(a).shrU(count), cf };
   return {
-    result: wide,
-    cf: size === 64 ? a.shrU(count.sub(1)).and(1) : wide.shrU(2 * size - 1),
-    of: (r) => topBit(r, size).xor(nextBit(r, size)).toI64U(),
+    result: a.shrU(count).or(b.shl(1).shl(count.xor(63))),
+    cf,
   };
 };
 
-function defineDouble(x: Emitter, name: string, operation: DoubleShift): void {
+const DOUBLE_SHIFTS = {
+  Shld: {
+    shift: shld,
+    of: (size: OpSize, r: I64, cf: I64) => cf.xor(topBit(r, size).toI64U()),
+  },
+  Shrd: {
+    shift: shrd,
+    of: (size: OpSize, r: I64) =>
+      topBit(r, size).xor(nextBit(r, size)).toI64U(),
+  },
+} as const;
+
+function defineDouble(
+  x: Emitter,
+  name: string,
+  { shift, of }: (typeof DOUBLE_SHIFTS)["Shld" | "Shrd"],
+): void {
   const size = x.size();
   const count = countOf(x, name, size);
   const b = x.read(1);
   x.update(
     0,
-    (a) => operation(x, a, b, count).result,
+    (a) => shift(size, a, b, count).result,
     (a, r) =>
       x.f.if(count.toI32(), () => {
-        const { cf, of } = operation(x, a, b, count);
-        const carry = x.let(cf);
-        const change = carry.xor(of(r, carry));
-        x.flags.shift(size, r, carry.shl(63).or(change.shl(62)));
+        const cf = x.let(shift(size, a, b, count).cf);
+        const change = cf.xor(of(size, r, cf));
+        x.flags.shift(size, r, cf.shl(63).or(change.shl(62)));
       }),
   );
 }
@@ -260,7 +255,7 @@ function double(): Form[] {
     ).map((name) =>
       form(
         name,
-        (x) => defineDouble(x, name, mnemonic === "Shld" ? SHLD : SHRD),
+        (x) => defineDouble(x, name, DOUBLE_SHIFTS[mnemonic]),
         UPDATE,
       )
     )
