@@ -3,6 +3,7 @@
 import { type Definition, type Form, formTable } from "../form.ts";
 import * as steps from "../steps.ts";
 import { ALU_FORMS } from "./alu.ts";
+import { BCD_FORMS } from "./bcd.ts";
 import { BIT_FORMS } from "./bits.ts";
 import { COUNTER_FORMS } from "./counters.ts";
 import { EXCHANGE_FORMS } from "./exchange.ts";
@@ -33,6 +34,7 @@ const RARE_INTEGER_GROUPS: readonly (readonly Form[])[] = [
   IO_FORMS,
   HINT_FORMS,
   COUNTER_FORMS,
+  BCD_FORMS,
 ];
 
 /** Every form that the processor has, by iced-x86's code. */

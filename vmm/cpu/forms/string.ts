@@ -119,9 +119,10 @@ const CMPS: StringOperation = {
   source: true,
   destination: true,
   compares: true,
+  // Where neither can be read, AMD's processors fault on the destination.
   element: (x, s) => {
-    x.f.set(s.a, loadSource(x, s));
     x.f.set(s.b, x.load(widthOf(s.size), destinationAddress(x, s, 0)));
+    x.f.set(s.a, loadSource(x, s));
   },
   run: (x, s, count) =>
     x.call(
