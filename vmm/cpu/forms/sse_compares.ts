@@ -5,7 +5,7 @@
 import { type Form, form } from "../form.ts";
 import { FLAG } from "../flags.ts";
 import { type I32, i32, type I64, splat, type V128 } from "../wasm/mod.ts";
-import { SSE_ORDER } from "../runtime/sse.ts";
+import { SSE_ORDER } from "../runtime/sse_compare.ts";
 import { type Define, SSE } from "../vector.ts";
 import {
   allTrue,

@@ -6,7 +6,6 @@ import type { Emitter } from "../emitter.ts";
 import { type Form, form, forms } from "../form.ts";
 import {
   type I32,
-  i32,
   type I64,
   type SimdBinary,
   type SimdShape,

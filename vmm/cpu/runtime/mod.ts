@@ -9,6 +9,8 @@ import { defineMisc } from "./misc.ts";
 import { defineRun } from "./run.ts";
 import { defineSegments } from "./segments.ts";
 import { defineSse } from "./sse.ts";
+import { defineSseCompare } from "./sse_compare.ts";
+import { defineSseProducts } from "./sse_products.ts";
 import { defineSseString } from "./sse_string.ts";
 import { defineStrings } from "./string.ts";
 import { defineTraps } from "./traps.ts";
@@ -31,5 +33,7 @@ export function defineRuntime(cpu: CpuModule): void {
   defineUser(cpu);
   const soft = defineSoftFloat(cpu.m);
   defineSse(cpu, soft);
+  defineSseCompare(cpu, soft);
+  defineSseProducts(cpu);
   defineSseString(cpu);
 }

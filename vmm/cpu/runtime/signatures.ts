@@ -7,6 +7,8 @@ import { MISC_SIGNATURES } from "./misc.ts";
 import { RUN_SIGNATURES } from "./run.ts";
 import { SEGMENT_SIGNATURES } from "./segments.ts";
 import { SSE_SIGNATURES } from "./sse.ts";
+import { SSE_COMPARE_SIGNATURES } from "./sse_compare.ts";
+import { SSE_PRODUCT_SIGNATURES } from "./sse_products.ts";
 import { SSE_STRING_SIGNATURES } from "./sse_string.ts";
 import { STRING_SIGNATURES } from "./string.ts";
 import { TRAP_SIGNATURES } from "./traps.ts";
@@ -28,6 +30,8 @@ export const RUNTIME_SIGNATURES = {
   ...IO_SIGNATURES,
   ...USER_SIGNATURES,
   ...SSE_SIGNATURES,
+  ...SSE_COMPARE_SIGNATURES,
+  ...SSE_PRODUCT_SIGNATURES,
   ...SSE_STRING_SIGNATURES,
 } as const;
 
