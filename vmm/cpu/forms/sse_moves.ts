@@ -206,8 +206,9 @@ function maskedStore(x: Emitter, mask: I32, bytes: 8 | 16): void {
   const la = x.linearIn(segment, offset, bytes, 1);
   const source = x.register(1);
   const rest = f.var("i32", mask);
+  // Pages are checked whatever the mask, as AMD's processors do.
+  x.prepareWrite(la, bytes);
   f.if(rest.get(), () => {
-    x.prepareWrite(la, bytes);
     f.loop((again) => {
       const n = f.let(rest.get().ctz());
       f.set(rest, rest.get().and(rest.get().sub(1)));
@@ -223,10 +224,12 @@ function maskedVector(x: Emitter): void {
   maskedStore(x, mask, 16);
 }
 
+// Unlike other stores' faults, this one's finds the x87 state changed already.
 function maskedMmx(x: Emitter): void {
   checkPending(x);
-  maskedStore(x, readMmx(x, 2).test("i8x16.bitmask"), 8);
+  const mask = readMmx(x, 2).test("i8x16.bitmask");
   enterMmx(x);
+  maskedStore(x, mask, 8);
 }
 
 const MASKED: FormOptions = {
