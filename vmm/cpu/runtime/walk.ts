@@ -310,7 +310,9 @@ function defineWalk(cpu: CpuModule): void {
           f.set(
             reserved,
             state.load64(0, RESERVED_PA)
-              .or(i64(0).when(w.nxe, i64(PTE_NX))),
+              .or(i64(0).when(w.nxe, i64(PTE_NX)))
+              // Bits 62:52 are the system's in long mode, reserved under PAE.
+              .or(i64(0).when(long, i64(0x7ff0_0000_0000_0000n))),
           ));
         // PS is reserved in a PML4 entry, and 1 GiB pages are long mode's.
         const ps = low.and(PTE.PS).ne(0);
