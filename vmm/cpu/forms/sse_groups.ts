@@ -11,6 +11,7 @@ import {
   SSE_COMMON_CONVERSION_FORMS,
   SSE_CONVERSION_FORMS,
 } from "./sse_conversions.ts";
+import { SSE_CRYPTO_FORMS } from "./sse_crypto.ts";
 import { SSE_COMMON_INTEGER_FORMS, SSE_INTEGER_FORMS } from "./sse_integer.ts";
 import { SSE_COMMON_MOVE_FORMS, SSE_MOVE_FORMS } from "./sse_moves.ts";
 import { SSE_COMMON_SHUFFLE_FORMS, SSE_SHUFFLE_FORMS } from "./sse_shuffles.ts";
@@ -35,4 +36,5 @@ export const SSE_GROUPS: readonly (readonly Form[])[] = [
   SSE_ARITHMETIC_FORMS,
   SSE_CONVERSION_FORMS,
   SSE_STRING_FORMS,
+  SSE_CRYPTO_FORMS,
 ];

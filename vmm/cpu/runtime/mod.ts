@@ -10,6 +10,7 @@ import { defineRun } from "./run.ts";
 import { defineSegments } from "./segments.ts";
 import { defineSse } from "./sse.ts";
 import { defineSseCompare } from "./sse_compare.ts";
+import { defineSseCrypto } from "./sse_crypto.ts";
 import { defineSseProducts } from "./sse_products.ts";
 import { defineSseString } from "./sse_string.ts";
 import { defineStrings } from "./string.ts";
@@ -36,4 +37,5 @@ export function defineRuntime(cpu: CpuModule): void {
   defineSseCompare(cpu, soft);
   defineSseProducts(cpu);
   defineSseString(cpu);
+  defineSseCrypto(cpu);
 }

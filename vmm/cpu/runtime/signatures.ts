@@ -8,6 +8,7 @@ import { RUN_SIGNATURES } from "./run.ts";
 import { SEGMENT_SIGNATURES } from "./segments.ts";
 import { SSE_SIGNATURES } from "./sse.ts";
 import { SSE_COMPARE_SIGNATURES } from "./sse_compare.ts";
+import { SSE_CRYPTO_SIGNATURES } from "./sse_crypto.ts";
 import { SSE_PRODUCT_SIGNATURES } from "./sse_products.ts";
 import { SSE_STRING_SIGNATURES } from "./sse_string.ts";
 import { STRING_SIGNATURES } from "./string.ts";
@@ -33,6 +34,7 @@ export const RUNTIME_SIGNATURES = {
   ...SSE_COMPARE_SIGNATURES,
   ...SSE_PRODUCT_SIGNATURES,
   ...SSE_STRING_SIGNATURES,
+  ...SSE_CRYPTO_SIGNATURES,
 } as const;
 
 /** The name of a runtime function. */
