@@ -188,7 +188,11 @@ export class VirtualCpu {
   #capabilities = new Map<number, number>();
   #entryLength = 0;
 
-  /** @throws {CpuError} where the configuration makes no processor */
+  /**
+   * Makes a processor in its state after reset.
+   *
+   * @throws {CpuidError} where the configuration makes no processor
+   */
   constructor(options: CpuOptions) {
     this.#options = options;
     const config = { ...DEFAULT_CPUID, ...options.cpuid };

@@ -44,6 +44,7 @@ export interface CpuidState {
 
 /** Wrong configuration of CPUID. */
 export class CpuidError extends RangeError {
+  /** the class, for messages */
   override readonly name = "CpuidError";
 }
 
@@ -477,6 +478,8 @@ export class Cpuid {
   readonly #supported: (boolean | undefined)[] = [];
 
   /**
+   * Works out what the processor shows.
+   *
    * @param config what to show
    * @throws {CpuidError} for a value out of range or an unknown feature to hide
    */

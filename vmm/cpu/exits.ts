@@ -45,7 +45,8 @@ export const SUSPEND = {
   DESTROY: 5,
 } as const;
 
-interface ExitBase {
+/** What every exit has. */
+export interface ExitBase {
   /** RIP of the instruction (or of the next one where `length` is 0). */
   readonly rip: bigint;
   /** Bytes by which RIP advances when the CPU runs again; 0 for none. */
@@ -54,9 +55,13 @@ interface ExitBase {
 
 /** A port access: the answer is `{ value }` for a read, `{}` for a write. */
 export interface InoutExit extends ExitBase {
+  /** tells exits apart */
   readonly code: typeof EXIT_CODE.INOUT;
+  /** port number */
   readonly port: number;
+  /** width of the access */
   readonly bytes: 1 | 2 | 4;
+  /** whether it is IN */
   readonly in: boolean;
   /** What OUT writes; 0 for IN. */
   readonly value: number;
@@ -64,9 +69,13 @@ export interface InoutExit extends ExitBase {
 
 /** A device memory access: the answer is `{ value }` for a read, `{}` for a write. */
 export interface MmioExit extends ExitBase {
+  /** tells exits apart */
   readonly code: typeof EXIT_CODE.INST_EMUL;
+  /** guest-physical address */
   readonly gpa: number;
+  /** width of the access */
   readonly bytes: number;
+  /** whether it is a write */
   readonly write: boolean;
   /** What is written; 0 for a read. */
   readonly value: bigint;
@@ -76,26 +85,35 @@ export interface MmioExit extends ExitBase {
 
 /** RDMSR of an unknown register: the answer is `{ value }` or `{ fault: true }`. */
 export interface RdmsrExit extends ExitBase {
+  /** tells exits apart */
   readonly code: typeof EXIT_CODE.RDMSR;
+  /** index of the register */
   readonly msr: number;
 }
 
 /** WRMSR of an unknown register: the answer is `{}` or `{ fault: true }`. */
 export interface WrmsrExit extends ExitBase {
+  /** tells exits apart */
   readonly code: typeof EXIT_CODE.WRMSR;
+  /** index of the register */
   readonly msr: number;
+  /** the value to write */
   readonly value: bigint;
 }
 
 /** HLT retired; RIP is behind it. */
 export interface HltExit extends ExitBase {
+  /** tells exits apart */
   readonly code: typeof EXIT_CODE.HLT;
+  /** RFLAGS at the HLT */
   readonly rflags: bigint;
+  /** guest interrupt status (always 0: no APIC acceleration) */
   readonly intrStatus: bigint;
 }
 
 /** An exit without a payload. */
 export interface PlainExit extends ExitBase {
+  /** tells exits apart */
   readonly code:
     | typeof EXIT_CODE.BOGUS
     | typeof EXIT_CODE.MTRAP
@@ -109,29 +127,41 @@ export interface PlainExit extends ExitBase {
 
 /** INT3, with the capability `bpt_exit`; RIP is at it. */
 export interface BptExit extends ExitBase {
+  /** tells exits apart */
   readonly code: typeof EXIT_CODE.BPT;
+  /** bytes of the breakpoint instruction */
   readonly instLength: number;
 }
 
 /** #DB, with the capability `rflags_tf`. */
 export interface DbExit extends ExitBase {
+  /** tells exits apart */
   readonly code: typeof EXIT_CODE.DB;
+  /** whether RFLAGS.TF caused it */
   readonly traceTrap: boolean;
+  /** DR6 as the guest would see it */
   readonly dr6: bigint;
 }
 
 /** The machine cannot go on: a triple fault. */
 export interface SuspendedExit extends ExitBase {
+  /** tells exits apart */
   readonly code: typeof EXIT_CODE.SUSPENDED;
+  /** the reason, of `SUSPEND` */
   readonly how: (typeof SUSPEND)[keyof typeof SUSPEND];
 }
 
 /** A task switch, where `taskSwitchExits` asks for it. */
 export interface TaskSwitchExit extends ExitBase {
+  /** tells exits apart */
   readonly code: typeof EXIT_CODE.TASK_SWITCH;
+  /** selector of the new task */
   readonly tssSelector: number;
+  /** whether an external event caused it */
   readonly ext: boolean;
+  /** error code to push in the new task */
   readonly errorCode: number;
+  /** whether there is one */
   readonly errorCodeValid: boolean;
   /** 0 CALL, 1 IRET, 2 JMP, 3 IDT gate */
   readonly reason: number;
@@ -139,7 +169,9 @@ export interface TaskSwitchExit extends ExitBase {
 
 /** An exception that was asked for; the guest has not seen it. */
 export interface ExceptionExit extends ExitBase {
+  /** tells exits apart */
   readonly code: typeof EXIT_CODE.EXCEPTION;
+  /** exception vector, 0 to 31 */
   readonly vector: number;
   /** undefined where the exception pushes none */
   readonly errorCode: number | undefined;
@@ -169,5 +201,6 @@ export interface VmEntry {
 
 /** Wrong use of the CPU by the program, not by the guest. */
 export class CpuError extends Error {
+  /** the class, for messages */
   override readonly name = "CpuError";
 }

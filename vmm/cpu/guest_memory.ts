@@ -23,6 +23,7 @@ export interface MemoryMapping {
 
 /** What is wrong with a request about guest memory. */
 export class GuestMemoryError extends RangeError {
+  /** the class, for messages */
   override readonly name = "GuestMemoryError";
 }
 
@@ -45,6 +46,8 @@ export class GuestMemory {
   #version = 0;
 
   /**
+   * Makes memory that is zero and mapped nowhere.
+   *
    * @param size bytes: a multiple of 4096, at most 16 GiB
    * @throws {GuestMemoryError} for any other size
    */

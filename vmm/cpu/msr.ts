@@ -52,8 +52,11 @@ export interface MsrOptions {
 
 /** The registers that are not in memory 0, by index: hexadecimal numbers. */
 export interface MsrState {
+  /** what it is the state of */
   readonly kind: "msr";
+  /** version of the layout */
   readonly version: 1;
+  /** values in hexadecimal, by name */
   readonly values: Readonly<Record<string, string>>;
 }
 

@@ -27,13 +27,19 @@ export interface EventState {
 
 /** The state of one processor. */
 export interface CpuState {
+  /** what it is the state of */
   readonly kind: "x86-64 cpu";
+  /** version of the layout */
   readonly version: 1;
   /** fields of memory 0 as hexadecimal bytes, by name */
   readonly fields: Readonly<Record<string, string>>;
+  /** registers that are not in memory 0 */
   readonly msrs: MsrState;
+  /** a latched non-maskable interrupt */
   readonly nmi: boolean;
+  /** an injected event */
   readonly injected: PendingEvent | null;
+  /** debug exceptions held back by MOV SS, as DR6 bits */
   readonly pendingDebug: number;
 }
 

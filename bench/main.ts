@@ -1,0 +1,20 @@
+// `deno task bench NAME`: the project's measurements. Each prints a Markdown table
+// for `bench/README.md`.
+
+import { benchCpu } from "./cpu/main.ts";
+
+const BENCHES: Readonly<Record<string, () => Promise<void>>> = {
+  cpu: benchCpu,
+};
+
+const [name] = Deno.args;
+const bench = name === undefined ? undefined : BENCHES[name];
+if (bench === undefined) {
+  console.error(
+    `usage: deno task bench NAME\nNAME is one of: ${
+      Object.keys(BENCHES).join(", ")
+    }`,
+  );
+  Deno.exit(2);
+}
+await bench();

@@ -1,0 +1,81 @@
+/**
+ * bhyve's machine monitor as a library: virtual x86-64 processors that need no
+ * hardware support, no root and no kernel module.
+ *
+ * A program gives a {@link VirtualCpu} memory and registers, runs it, and gets
+ * typed exits with the codes and payloads of vmm(4):
+ *
+ * ```ts
+ * import { EXIT_CODE, GuestMemory, REGISTER, VirtualCpu } from "./mod.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const memory = new GuestMemory(1 << 20);
+ * memory.map({ gpa: 0, length: 1 << 20, offset: 0, writable: true });
+ * // In real mode: mov al, 42; out 0xe9, al; hlt
+ * memory.bytes.set([0xb0, 42, 0xe6, 0xe9, 0xf4], 0x1000);
+ *
+ * const cpu = new VirtualCpu({ memory });
+ * cpu.setRegister(REGISTER.CS, 0n);
+ * cpu.setDescriptor(REGISTER.CS, { base: 0n, limit: 0xffff, access: 0x9b });
+ * cpu.setRegister(REGISTER.RIP, 0x1000n);
+ *
+ * const out = cpu.run();
+ * assertEquals(out.code, EXIT_CODE.INOUT);
+ * if (out.code === EXIT_CODE.INOUT) assertEquals(out.value, 42);
+ * assertEquals(cpu.run({}).code, EXIT_CODE.HLT);
+ * ```
+ *
+ * @module
+ */
+export {
+  CAPABILITY,
+  type CpuOptions,
+  type DeviceBus,
+  EVENT_KIND,
+  type InterruptSource,
+  type RunOptions,
+  type SegmentDescriptor,
+  VirtualCpu,
+} from "./vmm/cpu/cpu.ts";
+export {
+  Cpuid,
+  type CpuidConfig,
+  CpuidError,
+  type CpuidRegisters,
+  type CpuidState,
+  type Vendor,
+} from "./vmm/cpu/cpuid.ts";
+export type { MsrState } from "./vmm/cpu/msr.ts";
+export { Code } from "iced-x86";
+export {
+  type BptExit,
+  CpuError,
+  type DbExit,
+  type ExceptionExit,
+  EXIT_CODE,
+  type ExitBase,
+  type HltExit,
+  type InoutExit,
+  type MmioExit,
+  type PlainExit,
+  type RdmsrExit,
+  SUSPEND,
+  type SuspendedExit,
+  type TaskSwitchExit,
+  type VmEntry,
+  type VmExit,
+  type WrmsrExit,
+} from "./vmm/cpu/exits.ts";
+export {
+  GuestMemory,
+  GuestMemoryError,
+  MAX_GUEST_MEMORY,
+  type MemoryMapping,
+} from "./vmm/cpu/guest_memory.ts";
+export {
+  GPR_NUMBERS,
+  REGISTER,
+  type RegisterNumber,
+  SEGMENT_NUMBERS,
+} from "./vmm/cpu/registers.ts";
+export type { CpuState, PendingEvent } from "./vmm/cpu/save.ts";
