@@ -1,10 +1,17 @@
 // The names and types of all runtime functions. Each group defines its own.
 
 import { BITS_SIGNATURES } from "./bits.ts";
+import { CONTROL_SIGNATURES } from "./control.ts";
+import { DESCRIPTOR_SIGNATURES } from "./descriptors.ts";
+import { EVENT_SIGNATURES } from "./events.ts";
+import { FAR_SIGNATURES } from "./far.ts";
+import { FRAME_SIGNATURES } from "./frames.ts";
 import { IO_SIGNATURES } from "./io.ts";
+import { IRET_SIGNATURES } from "./iret.ts";
 import { MEMORY_SIGNATURES } from "./memory.ts";
 import { MISC_SIGNATURES } from "./misc.ts";
 import { RUN_SIGNATURES } from "./run.ts";
+import { SEGMENT_LOAD_SIGNATURES } from "./segment_loads.ts";
 import { SEGMENT_SIGNATURES } from "./segments.ts";
 import { SSE_SIGNATURES } from "./sse.ts";
 import { SSE_COMPARE_SIGNATURES } from "./sse_compare.ts";
@@ -12,6 +19,8 @@ import { SSE_CRYPTO_SIGNATURES } from "./sse_crypto.ts";
 import { SSE_PRODUCT_SIGNATURES } from "./sse_products.ts";
 import { SSE_STRING_SIGNATURES } from "./sse_string.ts";
 import { STRING_SIGNATURES } from "./string.ts";
+import { SYSTEM_SIGNATURES } from "./system.ts";
+import { TASK_SIGNATURES } from "./tasks.ts";
 import { TRAP_SIGNATURES } from "./traps.ts";
 import { USER_SIGNATURES } from "./user.ts";
 import { WALK_SIGNATURES } from "./walk.ts";
@@ -35,6 +44,15 @@ export const RUNTIME_SIGNATURES = {
   ...SSE_PRODUCT_SIGNATURES,
   ...SSE_STRING_SIGNATURES,
   ...SSE_CRYPTO_SIGNATURES,
+  ...CONTROL_SIGNATURES,
+  ...DESCRIPTOR_SIGNATURES,
+  ...EVENT_SIGNATURES,
+  ...FAR_SIGNATURES,
+  ...FRAME_SIGNATURES,
+  ...IRET_SIGNATURES,
+  ...SEGMENT_LOAD_SIGNATURES,
+  ...SYSTEM_SIGNATURES,
+  ...TASK_SIGNATURES,
 } as const;
 
 /** The name of a runtime function. */
