@@ -7,14 +7,17 @@ import { BCD_FORMS } from "./bcd.ts";
 import { BIT_FORMS } from "./bits.ts";
 import { COUNTER_FORMS } from "./counters.ts";
 import { EXCHANGE_FORMS } from "./exchange.ts";
+import { FAR_FORMS } from "./far.ts";
 import { FRAME_FORMS } from "./frames.ts";
 import { HINT_FORMS } from "./hints.ts";
 import { IO_FORMS } from "./io.ts";
 import { MISC_FORMS } from "./misc.ts";
 import { MULDIV_FORMS } from "./muldiv.ts";
+import { SEGMENT_FORMS } from "./segment.ts";
 import { SHIFT_FORMS } from "./shift.ts";
 import { SSE_COMMON_GROUPS, SSE_GROUPS } from "./sse_groups.ts";
 import { STRING_FORMS } from "./string.ts";
+import { SYSTEM_FORMS } from "./system.ts";
 import { TRANSFER_FORMS } from "./transfer.ts";
 
 const INTEGER_GROUPS: readonly (readonly Form[])[] = [
@@ -35,6 +38,9 @@ const RARE_INTEGER_GROUPS: readonly (readonly Form[])[] = [
   HINT_FORMS,
   COUNTER_FORMS,
   BCD_FORMS,
+  SEGMENT_FORMS,
+  FAR_FORMS,
+  SYSTEM_FORMS,
 ];
 
 /** Every form that the processor has, by iced-x86's code. */
