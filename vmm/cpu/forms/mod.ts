@@ -19,10 +19,14 @@ import { SSE_COMMON_GROUPS, SSE_GROUPS } from "./sse_groups.ts";
 import { STRING_FORMS } from "./string.ts";
 import { SYSTEM_FORMS } from "./system.ts";
 import { TRANSFER_FORMS } from "./transfer.ts";
+import { X87_FORMS } from "./x87.ts";
+
+// INT3 delivers its exception itself (far.ts); that of transfer.ts stood in for it.
+const NEAR_FORMS = TRANSFER_FORMS.filter(({ name }) => name !== "Int3");
 
 const INTEGER_GROUPS: readonly (readonly Form[])[] = [
   ALU_FORMS,
-  TRANSFER_FORMS,
+  NEAR_FORMS,
   SHIFT_FORMS,
   MULDIV_FORMS,
   BIT_FORMS,
@@ -49,6 +53,7 @@ export const FORMS = formTable([
   ...RARE_INTEGER_GROUPS,
   ...SSE_COMMON_GROUPS,
   ...SSE_GROUPS,
+  X87_FORMS,
 ]);
 
 /** What is built together with the runtime. */
