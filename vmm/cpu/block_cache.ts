@@ -143,6 +143,21 @@ const IMPLIED_ADDRESS: ReadonlyMap<OpKind, ModeSize> = new Map([
   [OpKind.MemoryESRDI, 64],
 ]);
 
+const FIXED_TO_ES: ReadonlySet<OpKind> = new Set([
+  OpKind.MemoryESDI,
+  OpKind.MemoryESEDI,
+  OpKind.MemoryESRDI,
+]);
+
+// XLAT's operand is the one that is not told by its kind.
+function impliedAddress(
+  instruction: Instruction,
+  kind: OpKind,
+  code: ModeSize,
+): ModeSize {
+  return IMPLIED_ADDRESS.get(kind) ?? addressSize(instruction, code);
+}
+
 /** The decoded code of one virtual CPU. */
 export class BlockCache {
   readonly #source: CodeSource;
@@ -504,12 +519,12 @@ class BlockWriter {
     const operands = form.operands;
     for (let n = 0; n < operands.length; n++) {
       const kind = instruction.opKind(n);
-      if (kind === OpKind.Memory) {
+      if (operands[n]!.kind === "implied") {
+        address = impliedAddress(instruction, kind, this.#code);
+      } else if (kind === OpKind.Memory) {
         address = addressSize(instruction, this.#code);
         memory = this.#memoryShape(instruction, form, address);
         if (instruction.memorySegment === Register.SS) site |= SITE_STACK;
-      } else {
-        address = IMPLIED_ADDRESS.get(kind) ?? address;
       }
     }
     if (memory === "ea") {
@@ -529,8 +544,18 @@ class BlockWriter {
     const at = this.#record(form, shape);
     this.#source.state.setUint16(at + REC_SITE, site, true);
     for (let n = 0; n < operands.length; n++) {
-      this.#setOperand(at, n, instruction, form);
+      if (operands[n]!.kind === "implied") this.#implied(at, n, instruction);
+      else this.#setOperand(at, n, instruction, form);
     }
+  }
+
+  // Memory that registers imply: its field names its segment, and so does field 2
+  // where no register is there, which is where string instructions look.
+  #implied(at: number, n: number, instruction: Instruction): void {
+    if (FIXED_TO_ES.has(instruction.opKind(n))) return;
+    const slot = registerAddress(instruction.memorySegment);
+    this.#operand(at, n, slot);
+    if (instruction.opCount < 3) this.#operand(at, 2, slot);
   }
 
   #memoryShape(
@@ -673,11 +698,6 @@ class BlockWriter {
       case OpKind.Immediate64:
         state.setBigUint64(at + REC_IMM, instruction.immediate64, true);
         return;
-      default:
-        // An implied string operand: field 2 names the source's segment.
-        if (IMPLIED_ADDRESS.has(kind) && kind < OpKind.MemoryESDI) {
-          this.#operand(at, 2, registerAddress(instruction.memorySegment));
-        }
     }
   }
 

@@ -18,6 +18,7 @@ import {
   RIP,
   RIP_BASE,
   SEG_BASE,
+  SEG_LIMIT,
   SS,
   TLB_ADDEND,
   TLB_BASE,
@@ -527,6 +528,21 @@ export class Emitter {
   /** Goes on at the target of the direct branch; ends the path. */
   branch(): void {
     this.continuation.branch(this);
+  }
+
+  /**
+   * Raises #GP(0) where a branch may not go to `rip`: not canonical, or beyond the
+   * code segment's limit. Needs the axes "code" and "flat".
+   */
+  checkTarget(rip: I64): void {
+    const { f, cpu } = this;
+    if (this.shape.code === 64) {
+      const canonical = rip.shl(16).shrS(16).eq(rip);
+      f.if(canonical.eqz(), () => this.raise(13, 0));
+    } else if (!this.shape.flat) {
+      const limit = cpu.state.load32(0, CS + SEG_LIMIT).toI64U();
+      f.if(rip.gtU(limit), () => this.raise(13, 0));
+    }
   }
 
   /** Goes on at a RIP in the same mode; ends the path. */

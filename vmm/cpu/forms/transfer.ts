@@ -1,7 +1,7 @@
 // Moving data and control inside one mode: MOV family, LEA, XCHG, stack, near
 // branches, SETcc, CMOVcc (Intel SDM vol. 2).
 
-import { type Emitter, REG, widthOf } from "../emitter.ts";
+import { branchTarget, type Emitter, REG, widthOf } from "../emitter.ts";
 import { type OpSize, signExtend, zeroExtend } from "../flags.ts";
 import { exists, type Form, form, forms } from "../form.ts";
 import { SITE_STACK } from "../record.ts";
@@ -155,7 +155,7 @@ function leave(): Form[] {
 
 // --- Near branches ---------------------------------------------------------
 
-const CODE = { axes: ["code"] } as const;
+const CODE = { axes: ["code", "flat"] } as const;
 
 // In 16-bit operand size IP is truncated, so the target depends on RIP_BASE.
 function directTarget(x: Emitter): I64 {
@@ -169,8 +169,17 @@ function branchSize(name: string): StackSize {
 
 /** Goes on at the target of the direct branch, for a size of RIP; ends the path. */
 export function goDirect(x: Emitter, size: StackSize): void {
-  if (size === 16) x.jumpTo(directTarget(x));
-  else x.branch();
+  if (size === 16) {
+    goIndirect(x, directTarget(x));
+    return;
+  }
+  if (!x.shape.flat) x.checkTarget(branchTarget(x));
+  x.branch();
+}
+
+function goIndirect(x: Emitter, target: I64): void {
+  x.checkTarget(target);
+  x.jumpTo(target);
 }
 
 function conditional(): Form[] {
@@ -196,7 +205,7 @@ function jumps(): Form[] {
       }, { ...CODE, ends: true });
     });
   const indirect = ["Jmp_rm16", "Jmp_rm32", "Jmp_rm64"].map((name) =>
-    form(name, (x) => x.jumpTo(x.read(0)), { ...CODE, ends: true })
+    form(name, (x) => goIndirect(x, x.read(0)), { ...CODE, ends: true })
   );
   return [...direct, ...indirect];
 }
@@ -209,14 +218,20 @@ function calls(): Form[] {
     (name) => {
       const size = name.endsWith("rel16") ? 16 : branchSize(name);
       return form(name, (x) => {
+        // The target is checked before anything is pushed.
+        if (!x.shape.flat) {
+          x.checkTarget(size === 16 ? directTarget(x) : branchTarget(x));
+        }
         x.push(x.nextRip(), size);
-        goDirect(x, size);
+        if (size === 16) x.jumpTo(directTarget(x));
+        else x.branch();
       }, options);
     },
   );
   const indirect = ["Call_rm16", "Call_rm32", "Call_rm64"].map((name) =>
     form(name, (x) => {
       const target = x.read(0);
+      x.checkTarget(target);
       x.push(x.nextRip(), suffixSize(name));
       x.jumpTo(target);
     }, options)
@@ -225,6 +240,7 @@ function calls(): Form[] {
     const size = RETURN_SIZE[name];
     const define = (x: Emitter, extra: I64) => {
       const target = x.peek(size);
+      x.checkTarget(target);
       x.release(extra.add(widthOf(size)));
       x.jumpTo(target);
     };
