@@ -27,6 +27,8 @@ import { defineTraps } from "./traps.ts";
 import { defineUser } from "./user.ts";
 import { defineWalks } from "./walk.ts";
 import { defineWideArithmetic } from "./wide.ts";
+import { defineX87 } from "./x87.ts";
+import { defineX87Image } from "./x87_image.ts";
 
 /** Defines every runtime function. */
 export function defineRuntime(cpu: CpuModule): void {
@@ -56,4 +58,6 @@ export function defineRuntime(cpu: CpuModule): void {
   defineSseProducts(cpu);
   defineSseString(cpu);
   defineSseCrypto(cpu);
+  defineX87(cpu, soft);
+  defineX87Image(cpu);
 }

@@ -25,6 +25,8 @@ import { TRAP_SIGNATURES } from "./traps.ts";
 import { USER_SIGNATURES } from "./user.ts";
 import { WALK_SIGNATURES } from "./walk.ts";
 import { WIDE_SIGNATURES } from "./wide.ts";
+import { X87_SIGNATURES } from "./x87.ts";
+import { X87_IMAGE_SIGNATURES } from "./x87_image.ts";
 
 /** Signatures of the runtime functions. */
 export const RUNTIME_SIGNATURES = {
@@ -53,6 +55,8 @@ export const RUNTIME_SIGNATURES = {
   ...SEGMENT_LOAD_SIGNATURES,
   ...SYSTEM_SIGNATURES,
   ...TASK_SIGNATURES,
+  ...X87_SIGNATURES,
+  ...X87_IMAGE_SIGNATURES,
 } as const;
 
 /** The name of a runtime function. */
