@@ -184,8 +184,8 @@ class SoftwareExecutor implements Executor {
       vector,
       errorCode: (isException ? exit.errorCode : 0) ?? 0,
       cr2: vector === 14 ? cpu.getRegister(REGISTER.CR2) : 0n,
-      // A breakpoint is reported behind it, as its delivery would.
-      rip: vector === 3 ? rip + 1n : rip,
+      // INT3 and INTO are reported behind them, as their delivery would.
+      rip: vector === 3 || vector === 4 ? rip + 1n : rip,
       gpr: BigUint64Array.from(GPR_NUMBERS, (n) => cpu.getRegister(n)),
       rflags: cpu.getRegister(REGISTER.RFLAGS),
       fx: cpu.getFxImage(),

@@ -21,12 +21,9 @@ import { SYSTEM_FORMS } from "./system.ts";
 import { TRANSFER_FORMS } from "./transfer.ts";
 import { X87_FORMS } from "./x87.ts";
 
-// INT3 delivers its exception itself (far.ts); that of transfer.ts stood in for it.
-const NEAR_FORMS = TRANSFER_FORMS.filter(({ name }) => name !== "Int3");
-
 const INTEGER_GROUPS: readonly (readonly Form[])[] = [
   ALU_FORMS,
-  NEAR_FORMS,
+  TRANSFER_FORMS,
   SHIFT_FORMS,
   MULDIV_FORMS,
   BIT_FORMS,

@@ -283,8 +283,6 @@ export const TRANSFER_FORMS: readonly Form[] = [
   ...jumps(),
   ...calls(),
   ...setAndMove(),
-  // Provisional until forms/far.ts defines it.
-  form("Int3", (x) => x.raise(3), { ends: true }),
   form("Nopw", () => {}),
   form("Nopd", () => {}),
   form("Nopq", () => {}),
