@@ -204,9 +204,20 @@ export class VectorEmitter {
 
   /** The low `bits` of operand `n`, in each lane of that size. */
   readSplat(n: number, bits: 32 | 64): V128 {
-    const value = this.x.read(n, bits);
-    return this.f.let(
-      bits === 32 ? splat("i32x4", value.toI32()) : splat("i64x2", value),
+    const { x, f } = this;
+    if (x.isMemory(n)) {
+      const value = x.read(n, bits);
+      return f.let(
+        bits === 32 ? splat("i32x4", value.toI32()) : splat("i64x2", value),
+      );
+    }
+    // As floats, registers stay among the host's vector registers.
+    const { state } = x.cpu;
+    const register = x.register(n);
+    return f.let(
+      bits === 32
+        ? splat("f32x4", state.loadF32(register))
+        : splat("f64x2", state.loadF64(register)),
     );
   }
 

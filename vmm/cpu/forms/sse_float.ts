@@ -8,7 +8,6 @@ import {
   type I32,
   i32,
   type SimdBinary,
-  splat,
   type V128,
   type Var,
 } from "../wasm/mod.ts";
@@ -215,7 +214,6 @@ export function scalarUnary(
 
 /** The lowest lane in all lanes. */
 export function splatLow(format: FloatFormat, a: V128): V128 {
-  return format.bits === 32
-    ? splat("i32x4", a.lane("i32x4.extract_lane", 0))
-    : splat("i64x2", a.lane("i64x2.extract_lane", 0));
+  const bytes = format.bits / 8;
+  return a.shuffle(a, Array.from({ length: 16 }, (_, n) => n % bytes));
 }
