@@ -54,8 +54,6 @@ export const LEGACY: Encoding = {
 
 /** A vector of zeros. */
 export const ZERO: V128 = v128i64(0n, 0n);
-/** A vector of ones. */
-export const ONES: V128 = v128i64(-1n, -1n);
 
 const LANE_BYTES: Readonly<Record<SimdShape, number>> = {
   i8x16: 1,

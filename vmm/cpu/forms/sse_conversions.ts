@@ -5,7 +5,6 @@
 import { type Form, form } from "../form.ts";
 import {
   type F64 as F64Expr,
-  type I32,
   i32,
   type I64,
   splat,
@@ -191,8 +190,12 @@ function scalarToInt(
     const value = v.let(asDouble(from, source));
     // Rounding can reach the limit from below.
     const rounded = truncate ? value : v.let(value.nearest());
-    const isFast = v.isUsual().and(rounded.abs().lt(2 ** (bits - 1)));
-    const result = v.f.var("i64", rounded.toI64SatS());
+    const integer = v.let(rounded.toI64SatS());
+    // What is an integer already raises nothing in any mode.
+    const isExact = integer.toF64S().eq(value);
+    const isFast = v.isUsual().or(isExact)
+      .and(rounded.abs().lt(2 ** (bits - 1)));
+    const result = v.f.var("i64", integer);
     v.f.if(isFast.eqz(), () => {
       const [found, flags] = slow(v, operation, 1, lowVector(source));
       v.f.set(result, low64(found));
@@ -208,7 +211,8 @@ function asDouble(from: FloatFormat, bits: I64): F64Expr {
 }
 
 function intToScalar(to: FloatFormat, bits: IntBits): Define {
-  const isExact = to === F64 && bits === 32;
+  // Integers that fit in the significand raise nothing in any mode.
+  const spare = to === F32 ? 64 - 24 : 64 - 53;
   return (x) => {
     const v = new FloatEmitter(x);
     const read = x.read(1, bits);
@@ -217,7 +221,8 @@ function intToScalar(to: FloatFormat, bits: IntBits): Define {
       ? splat("f32x4", source.toF32S())
       : splat("f64x2", source.toF64S());
     const operation = to === F32 ? "int64ToF32" : "int64ToF64";
-    const isFast: I32 = isExact ? i32(1) : v.isUsual();
+    const isExact = source.shl(spare).shrS(spare).eq(source);
+    const isFast = to === F64 && bits === 32 ? i32(1) : v.isUsual().or(isExact);
     const result = v.unless(
       isFast,
       fast,

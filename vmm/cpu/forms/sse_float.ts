@@ -213,7 +213,7 @@ export function scalarUnary(
 }
 
 /** The lowest lane in all lanes. */
-export function splatLow(format: FloatFormat, a: V128): V128 {
+function splatLow(format: FloatFormat, a: V128): V128 {
   const bytes = format.bits / 8;
   return a.shuffle(a, Array.from({ length: 16 }, (_, n) => n % bytes));
 }

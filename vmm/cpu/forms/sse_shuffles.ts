@@ -61,7 +61,7 @@ export const UNPACK_LOW: Readonly<Record<string, Binary>> = {
 };
 
 /** Interleaving the upper lanes. */
-export const UNPACK_HIGH: Readonly<Record<string, Binary>> = {
+const UNPACK_HIGH: Readonly<Record<string, Binary>> = {
   Punpckhbw: interleave(1, 1),
   Punpckhwd: interleave(2, 1),
   Punpckhdq: interleave(4, 1),

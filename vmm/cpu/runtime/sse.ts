@@ -61,7 +61,7 @@ export const SSE_SIGNATURES = {
 } as const;
 
 /** Operations of `sseF32Binary` and `sseF64Binary`. */
-export const SSE_BINARY = ["add", "sub", "mul", "div", "min", "max"] as const;
+const SSE_BINARY = ["add", "sub", "mul", "div", "min", "max"] as const;
 
 interface Conversion {
   /** the format whose function it is */
