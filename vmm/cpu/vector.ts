@@ -27,7 +27,6 @@ import {
   type Values,
 } from "./wasm/mod.ts";
 import type { RuntimeName } from "./runtime/signatures.ts";
-import { VECTOR } from "./runtime/traps.ts";
 
 /** Bytes of a group: the part of a vector that operations do not look beyond. */
 const GROUP = 16;
@@ -296,13 +295,10 @@ export const MMX: FormOptions = { unit: "mmx" };
 
 const ES = 1 << 7;
 
-/**
- * Raises #MF where an x87 exception is pending, as every MMX instruction does
- * first. The pin FERR#, for which CR0.NE clear asks, is not there: #MF then too.
- */
+/** Raises #MF where an x87 exception is pending, as MMX instructions do first. */
 export function checkPending(x: Emitter): void {
   const summary = x.cpu.state.load32(0, FPU_SW).and(ES);
-  x.f.if(summary, () => x.raise(VECTOR.MF));
+  x.f.if(summary, () => x.call("x87Pending", x.site()));
 }
 
 /** The x87 state that every MMX instruction leaves: TOP 0, all tags valid. */

@@ -4,7 +4,7 @@
 
 import { type Emitter, REG } from "../emitter.ts";
 import { type Form, form, type FormOptions, forms } from "../form.ts";
-import { DS, MXCSR } from "../state.ts";
+import { MXCSR } from "../state.ts";
 import type { I32, I64 } from "../wasm/mod.ts";
 import { VECTOR } from "../runtime/traps.ts";
 import {
@@ -199,11 +199,9 @@ function toMmx(x: Emitter): void {
 function maskedStore(x: Emitter, mask: I32, bytes: 8 | 16): void {
   const { f } = x;
   const { state } = x.cpu;
-  // Operand 0 is the implied address: its field is the segment, if not DS.
-  const override = x.let(x.fields.operand(0));
-  const segment = x.let(override.when(override, DS));
+  // Operand 0 is the implied address: its field names its segment.
   const offset = x.gpr(REG.RDI, x.shape.address);
-  const la = x.linearIn(segment, offset, bytes, 1);
+  const la = x.linearIn(x.fields.operand(0), offset, bytes, 1);
   const source = x.register(1);
   const rest = f.var("i32", mask);
   // Pages are checked whatever the mask, as AMD's processors do.
