@@ -6,7 +6,14 @@ import { CodeExt } from "iced-x86";
 import type { Emitter } from "../emitter.ts";
 import { type Form, form, type FormOptions } from "../form.ts";
 import { codeNamed } from "../operands.ts";
-import { FPU_CW, FPU_SW, FPU_TAGS } from "../state.ts";
+import {
+  FPU_CW,
+  FPU_SW,
+  FPU_TAGS,
+  FPU_TOP,
+  TLB_BASE,
+  TLB_MODE_ALIGNED,
+} from "../state.ts";
 import { type I32, i32, type I64, type Width } from "../wasm/mod.ts";
 import {
   X87_BINARY,
@@ -18,6 +25,8 @@ import {
   X87_UNARY,
 } from "../runtime/x87.ts";
 import { ENVIRONMENT_BYTES } from "../runtime/x87_image.ts";
+import { VECTOR } from "../runtime/traps.ts";
+import { tlbMode } from "../runtime/walk.ts";
 import { SUMMARY } from "../runtime/x87_stack.ts";
 
 type Define = (x: Emitter) => void;
@@ -137,7 +146,12 @@ function store(kind: Memory, pops: number): Define {
   return (x) => {
     const index = indexOf(X87_MEMORY, kind);
     const [low, high, flags] = x.call("x87Store", index);
-    x.f.if(flags.geS(0), () => write(x, kind, low, high));
+    // What is not stored must still be able to be.
+    x.f.if(
+      flags.geS(0),
+      () => write(x, kind, low, high),
+      () => x.prepareWrite(x.address(), BYTES[kind]),
+    );
     x.call("x87Stored", flags, i32(pops));
   };
 }
@@ -223,7 +237,7 @@ function compareFlags(name: string, quiet: 0 | 1, pops: number): Form {
   return waiting(name, (x) => {
     const other = sti(x, name);
     const [flags] = x.call("x87CompareFlags", i32(quiet), other, i32(pops));
-    x.f.if(flags.geS(0), () => x.flags.assign(x.let(flags.toI64U())));
+    x.flags.assign(x.let(flags.toI64U()));
   });
 }
 
@@ -425,6 +439,13 @@ function controlForms(): Form[] {
 
 // --- FXSAVE and EMMS ---------------------------------------------------------
 
+/** #GP(0), but #AC where that is enabled, as AMD's processors have it. */
+function misaligned(x: Emitter): void {
+  const mode = tlbMode(x.cpu.state.load32(0, TLB_BASE));
+  const checked = mode.eq(TLB_MODE_ALIGNED);
+  x.raise(x.let(i32(VECTOR.AC).when(checked, VECTOR.GP)), 0);
+}
+
 function fxForms(): Form[] {
   const one = (
     name: string,
@@ -434,7 +455,7 @@ function fxForms(): Form[] {
   ) =>
     form(name, (x) => {
       const la = x.address();
-      x.checkAligned(la, 16);
+      x.f.if(la.and(15).ne(0), () => misaligned(x));
       const count = i32(x.shape.code === 64 ? 16 : 8);
       x.call(call, la, i32(Number(wide)), count, x.site());
     }, { unit: "fxsr", access, axes: ["code"] });
@@ -448,6 +469,7 @@ function fxForms(): Form[] {
 
 const EMMS = form("Emms", (x) => {
   checkPending(x);
+  x.f.do(x.cpu.state.store32(0, 0, FPU_TOP));
   x.f.do(x.cpu.state.store32(0, 0, FPU_TAGS));
 }, { unit: "mmx" });
 

@@ -77,10 +77,7 @@ export const X87_SIGNATURES = {
   x87BinaryMemory: { params: ["i32", "i32", "i64"], results: [] },
   /** FCOM and FUCOM: 1 for quiet, i, pops. */
   x87Compare: { params: ["i32", "i32", "i32"], results: [] },
-  /**
-   * FCOMI and FUCOMI: 1 for quiet, i, pops. Answers the flags as in RFLAGS, or -1
-   * where they stay.
-   */
+  /** FCOMI and FUCOMI: 1 for quiet, i, pops. Answers the flags as in RFLAGS. */
   x87CompareFlags: { params: ["i32", "i32", "i32"], results: ["i32"] },
   /** FCOM with memory: `X87_MEMORY`, bits, pops. */
   x87CompareMemory: { params: ["i32", "i64", "i32"], results: [] },
@@ -387,18 +384,14 @@ function compare(
   return { relation: f.let(relation.get()), flags: f.let(flags.get()) };
 }
 
-/** Sets C0, C2 and C3 from a comparison and pops, unless that is forbidden. */
+/** Sets C0, C2 and C3 from a comparison, and pops unless that is forbidden. */
 function commitCompare(
   f: FunctionBuilder,
   s: X87Stack,
   { relation, flags }: { relation: I32; flags: I32 },
   pops: I32,
 ): void {
-  f.if(s.stops(flags), () => {
-    f.drop(s.signal(flags));
-    f.return();
-  });
-  f.drop(s.signal(flags.or(relation.shl(8)), CODES));
+  f.if(s.signal(flags.or(relation.shl(8)), CODES), () => f.return());
   s.popTimes(pops);
 }
 
@@ -416,8 +409,8 @@ function defineCompares(b: Builder): void {
   cpu.define("x87CompareFlags", (f) => {
     const s = new X87Stack(cpu, f);
     const { relation, flags } = registers(f, s);
-    f.if(s.signal(flags), () => f.return(i32(-1)));
-    s.popTimes(f.param(2, "i32"));
+    const stopped = s.signal(flags, s.faultCode(flags));
+    f.if(stopped.eqz(), () => s.popTimes(f.param(2, "i32")));
     f.return(relation);
   });
   cpu.define("x87CompareMemory", (f) => {
@@ -516,8 +509,11 @@ function definePairs({ cpu, x87 }: Builder): void {
     const s = new X87Stack(cpu, f);
     const cases = X87_PAIR.map((name) => x87[name]);
     const result = pairwise(f, s, cases, []);
-    const keeps = f.param(0, "i32").eqz().or(result.flags.and(0x40));
-    const codes = i32(C1).when(keeps, CODES);
+    // Without a remainder (a NaN, or a denormal operand that is not masked) there
+    // is no quotient: C0 and C3 stay.
+    const none = isNaN(result).or(s.stops(result.flags).ne(0));
+    const partial = i32(C1 | C2).when(none, CODES);
+    const codes = i32(C1).when(f.param(0, "i32").eqz(), partial);
     f.if(s.signal(result.flags, codes), () => f.return());
     s.writeAt(0, result);
   });
@@ -609,8 +605,9 @@ function pushValue(f: FunctionBuilder, s: X87Stack, value: () => Value): void {
     s.push(indefinite(0));
     f.return();
   });
+  // A denormal is pushed even where that is an error.
   const found = value();
-  f.if(s.signal(found.flags), () => f.return());
+  f.if(s.signal(found.flags).and(IE), () => f.return());
   s.push(found);
 }
 
@@ -623,11 +620,20 @@ function defineLoads(b: Builder): void {
   cpu.define("x87LoadRegister", (f) => {
     const s = new X87Stack(cpu, f);
     const from = s.slot(f.param(0, "i32"));
-    pushValue(f, s, () =>
-      s.unless(s.isEmpty(from), () => ({
-        ...s.read(from),
-        flags: i32(0),
-      })));
+    const missing = s.isEmpty(from);
+    const full = s.isEmptyAt(-1).eqz();
+    // A missing operand counts before a full stack.
+    const value = s.unless(missing, () => {
+      const fault = indefinite(OVERFLOW);
+      const found = s.read(from);
+      return {
+        sig: fault.sig.when(full, found.sig),
+        se: fault.se.when(full, found.se),
+        flags: fault.flags.when(full, 0),
+      };
+    });
+    f.if(s.signal(value.flags), () => f.return());
+    s.push(value);
   });
   cpu.define("x87LoadConstant", (f) => {
     const s = new X87Stack(cpu, f);
@@ -798,7 +804,8 @@ function defineMoves(cpu: CpuModule): void {
     const from = s.slot(f.param(0, "i32"));
     const empty = s.isEmptyAt(0).or(s.isEmpty(from));
     const value = s.unless(empty, () => ({ ...s.read(from), flags: i32(0) }));
-    f.if(s.signal(value.flags), () => f.return());
+    const code = s.faultCode(value.flags);
+    f.if(s.signal(value.flags, code), () => f.return());
     f.if(
       f.param(1, "i32").or(value.flags.and(IE)),
       () => s.writeAt(0, value),

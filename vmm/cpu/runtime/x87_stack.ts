@@ -11,7 +11,7 @@ import {
   i64,
 } from "../wasm/mod.ts";
 import { FPR, FPU_CW, FPU_SW, FPU_TAGS, FPU_TOP } from "../state.ts";
-import { C1, DEFAULT_NAN, IE } from "../softfloat/mod.ts";
+import { C1, DE, DEFAULT_NAN, IE, ZE } from "../softfloat/mod.ts";
 
 /** Stack fault: with IE, the operand or the place for the result was missing. */
 export const SF = 0x40;
@@ -135,12 +135,17 @@ export class X87Stack {
 
   /** The flags that keep the instruction from its result: IE, DE, ZE unmasked. */
   stops(flags: I32): I32 {
-    return this.f.let(flags.and(this.control().xor(-1)).and(7));
+    return flags.and(this.control().xor(-1)).and(IE | DE | ZE);
+  }
+
+  /** C1 where flags have a stack fault, for what leaves it alone otherwise. */
+  faultCode(flags: I32): I32 {
+    return i32(C1).when(flags.and(SF), 0);
   }
 
   /**
-   * Makes flags sticky and replaces the condition codes of `codes`, which always
-   * has C1 in it. Answers whether an unmasked exception forbids the result.
+   * Makes flags sticky and replaces the condition codes of `codes`. Answers
+   * whether an unmasked exception forbids the result.
    */
   signal(flags: I32, codes: I32Like = C1): I32 {
     return this.f.call(this.cpu.fn.x87Signal, flags, i32(codes))[0];
