@@ -62,8 +62,8 @@ function checkPending(x: Emitter): void {
 }
 
 /**
- * The last opcode: the low bits of the first byte, then ModR/M. A register's
- * number comes from its operand, the mode and base of memory from the immediate.
+ * The last opcode: the low bits of the first byte, then ModR/M. A record does not
+ * have how ModR/M addressed memory: its mode and base are left zero.
  */
 function lastOpcode(x: Emitter, name: string): I32 {
   const info = CodeExt.opCode(codeNamed(name));
@@ -74,8 +74,7 @@ function lastOpcode(x: Emitter, name: string): I32 {
     const base = i32(opCode & 0x7ff);
     return n === undefined ? base : base.or(x.register(n));
   }
-  const modRm = x.fields.imm().toI32().and(0xc7);
-  return modRm.or((opCode & 7) << 8 | groupIndex << 3);
+  return i32((opCode & 7) << 8 | groupIndex << 3);
 }
 
 /** Which operand is ST(i), if any. */
