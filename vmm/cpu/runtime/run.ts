@@ -158,11 +158,11 @@ function defineUpdateMode(cpu: CpuModule): void {
     const watched = state.load32(0, DR + 56).and(0xff).ne(0);
     const traced = flags.and(FLAG.TF).ne(0);
     put(MODE.STEP, state.load32(0, FORCE_STEP).or(watched).or(traced).ne(0));
-    const old = f.let(state.load32(0, MODE_KEY));
-    const generation = state.load32(0, JUMP_KEY).sub(old);
-    f.do(state.store32(0, generation.add(key.get()), JUMP_KEY));
+    // Where user code may jump to, supervisor code may not, and vice versa.
+    const user = i32(JUMP_USER).when(state.load32(0, CPL).eq(3), 0);
+    const generation = state.load32(0, JUMP_KEY).and(-JUMP_GENERATION);
+    f.do(state.store32(0, generation.or(user).or(key.get()), JUMP_KEY));
     f.do(state.store32(0, key.get(), MODE_KEY));
-
     f.returnCall(cpu.fn.updatePrivilege);
   });
 }
