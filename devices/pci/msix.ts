@@ -49,7 +49,9 @@ export function msixBarSize(vectors: number): number {
 /** The MSI-X capability for `vectors` messages with their table in BAR `bar`. */
 export function msixCapability(vectors: number, bar: number): PciCapability {
   if (vectors < 1 || vectors > MOST_VECTORS) {
-    throw new RangeError(`Cannot offer ${vectors} MSI-X vectors: not 1 to 2048`);
+    throw new RangeError(
+      `Cannot offer ${vectors} MSI-X vectors: not 1 to 2048`,
+    );
   }
   const body = new Uint8Array(10);
   const view = new DataView(body.buffer);
