@@ -1,7 +1,7 @@
 // The vocabulary of the software floating point: exception flags, formats and
 // the "spec" word that parameterises rounding (Intel SDM vol. 1, 4.8, 8.1, 11.5).
 
-import { type I32, i32, type I64, i64 } from "../wasm/mod.ts";
+import { type I32, i32, type I64 } from "../wasm/mod.ts";
 
 /** Invalid operation. */
 export const IE = 1;
@@ -150,11 +150,6 @@ export function isSignalling(sig: I64): I32 {
 /** An i64 that is zero or one. */
 export function bit64(condition: I32): I64 {
   return condition.toI64U();
-}
-
-/** The default NaN's significand as an expression. */
-export function defaultNaN(): I64 {
-  return i64(DEFAULT_NAN);
 }
 
 /**
