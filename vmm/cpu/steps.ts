@@ -7,6 +7,7 @@ import { zeroExtend } from "./flags.ts";
 import type { Axis, ModeSize } from "./shape.ts";
 import { CS, EA, RIP, SEG_BASE, TLB_BASE, TRAP_DATA } from "./state.ts";
 import { i32, type I64 } from "./wasm/mod.ts";
+import { spend } from "./runtime/run.ts";
 import { STATUS } from "./runtime/traps.ts";
 import { ACCESS_FETCH } from "./runtime/walk.ts";
 
@@ -101,8 +102,12 @@ export const LOOKUP = step(
   { axes: ["code"], ends: true },
 );
 
-/** A record whose code changed: its instruction is looked up again. */
+/**
+ * A record whose code changed: its instruction is looked up again. What ran before
+ * it is spent, lest a loop that always changes itself never ends.
+ */
 export const STALE = step("stale", (x) => {
+  spend(x.cpu, x.f, x.fields.count().sub(1), () => x.rip());
   x.f.do(x.cpu.state.store64(0, x.rip(), RIP));
   x.f.return(i32(STATUS.STALE));
 }, { axes: ["code"], ends: true });
