@@ -112,6 +112,23 @@ export function queue<T>(item: Field<T>, max: number): Field<T[]> {
   };
 }
 
+/** The state of a part, which checks the rest of it itself. */
+export function part(of: {
+  readonly kind: string;
+  readonly version: number;
+}): Field<DeviceState> {
+  const { kind, version } = of;
+  return {
+    initial: () => ({ kind, version }),
+    check(value, path) {
+      const given = value as Partial<DeviceState> | null | undefined;
+      return given?.kind === kind && given.version === version
+        ? given as DeviceState
+        : fail(path, `the state of ${kind} version ${version}`, value);
+    },
+  };
+}
+
 /** A group of fields. */
 export function record<F extends Fields>(fields: F): Field<Values<F>> {
   return {
