@@ -180,6 +180,7 @@ export class VirtualCpu {
   #msrFault = false;
   #pending: VmExit | undefined;
   #isRunning = false;
+  #holdsBus = false;
   #isDirty = true;
   #stop = false;
   #nmi = false;
@@ -620,6 +621,8 @@ export class VirtualCpu {
       this.#word(ATTENTION, 0);
       this.#reply = 0;
       const status = this.#engine.advance(budget);
+      // A locked access that faulted or left for a device still holds the bus.
+      if (this.#holdsBus) this.#lockBus(false);
       left -= Math.max(budget - this.#word(BUDGET), 1);
       const exit = this.#handle(status, before?.flags ?? 0, isStep);
       if (exit !== undefined) return exit;
@@ -842,9 +845,14 @@ export class VirtualCpu {
         const priority = this.#options.interrupts?.taskPriority;
         this.#quad(SCRATCH, BigInt(priority ?? this.#word(CR8)));
       },
-      busLock: (take: number) => this.#options.memory.lockBus(take !== 0),
+      busLock: (take: number) => this.#lockBus(take !== 0),
       exit: (reason: number) => this.#recordExit(reason),
     };
+  }
+
+  #lockBus(take: boolean): void {
+    this.#options.memory.lockBus(take);
+    this.#holdsBus = take;
   }
 
   #tsc(): bigint {
