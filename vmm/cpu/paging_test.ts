@@ -822,8 +822,8 @@ const CROSSINGS: readonly Crossing[] = [
   { name: "movsq", program: "4889df 4889e6 48a5", bytes: 8, writes: true },
   { name: "push", program: "488d6308 50", bytes: 8, writes: true },
   { name: "pop m64", program: "8f03", bytes: 8, writes: true },
-  { name: "fst m64", program: "d9e8 dd13", bytes: 8, writes: true },
-  { name: "fstp m80", program: "d9e8 db3b", bytes: 10, writes: true },
+  { name: "fst m64", program: "dbe3 d9e8 dd13", bytes: 8, writes: true },
+  { name: "fstp m80", program: "dbe3 d9e8 db3b", bytes: 10, writes: true },
   { name: "movq m64", program: "660fd603", bytes: 8, writes: true },
   { name: "sgdt", program: "0f0103", bytes: 10, writes: true },
 ];

@@ -89,7 +89,7 @@ const STORES: readonly (readonly [name: string, program: string])[] = [
   ["movd m32, xmm", "0f1006 660f7e03"],
   ["movq m64, xmm", "0f1006 660fd603"],
   ["movups m128, xmm", "0f1006 0f1103"],
-  ["fistp m64", "df2e df3b"],
+  ["fistp m64", "dbe3 df2e df3b"],
 ];
 
 // call rbp
