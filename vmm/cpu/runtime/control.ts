@@ -37,12 +37,21 @@ import {
   CR0_TS,
   CR0_WP,
   CR4_DE,
+  CR4_FSGSBASE,
+  CR4_OSFXSR,
+  CR4_OSXMMEXCPT,
+  CR4_OSXSAVE,
   CR4_PAE,
+  CR4_PCE,
   CR4_PCIDE,
   CR4_PGE,
   CR4_PSE,
+  CR4_PVI,
   CR4_SMAP,
   CR4_SMEP,
+  CR4_TSD,
+  CR4_UMIP,
+  CR4_VME,
   EFER_LMA,
   EFER_LME,
   NOT_RAM,
@@ -181,6 +190,7 @@ function defineSpaces(cpu: CpuModule): void {
     // The first space holds what is in use now, under its PCID if it has one.
     const pcid = s.get(CR3).and(0xfff).add(1);
     s.set(SPACE_PCIDS, pcid.when(s.cr4(CR4_PCIDE), 1));
+    s.set(SPACE_VICTIM, 1);
     s.call("dropJumps");
   });
   cpu.define("selectPcid", (f) => {
@@ -198,8 +208,11 @@ function defineSpaces(cpu: CpuModule): void {
         f.return();
       });
     }
-    const victim = s.get(SPACE_VICTIM);
-    s.set(SPACE_VICTIM, victim.add(1).and(TLB_SPACES - 1));
+    // In turn, but not the one that was in use just now.
+    const turn = s.get(SPACE_VICTIM);
+    const isBusy = turn.eq(s.get(TLB_SPACE));
+    const victim = s.let(turn.add(isBusy).remU(TLB_SPACES));
+    s.set(SPACE_VICTIM, victim.add(1).remU(TLB_SPACES));
     s.call("flushSpace", victim, i32(1));
     s.set(victim.shl(2), name, SPACE_PCIDS);
     s.set(TLB_SPACE, victim);
@@ -235,6 +248,12 @@ function defineCr3(cpu: CpuModule): void {
 
 // --- CR4 -------------------------------------------------------------------------
 
+const CR4_MCE = 0x40;
+// The bits that are implemented; CR4_RESERVED says which the guest's CPUID lacks.
+const CR4_BITS = CR4_VME | CR4_PVI | CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE |
+  CR4_MCE | CR4_PGE | CR4_PCE | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_UMIP |
+  CR4_FSGSBASE | CR4_PCIDE | CR4_OSXSAVE | CR4_SMEP | CR4_SMAP;
+
 // What a walk or a TLB entry depends on.
 const CR4_PAGING = CR4_PSE | CR4_PAE | CR4_PGE | CR4_PCIDE | CR4_SMEP |
   CR4_SMAP;
@@ -246,9 +265,8 @@ function defineCr4(cpu: CpuModule): void {
     const low = s.let(value.toI32());
     const old = s.get(CR4);
     const on = (bit: number) => low.and(bit).ne(0);
-    s.protectIf(
-      value.and(s.get64(CR4_RESERVED)).ne(0).or(value.shrU(32).ne(0)),
-    );
+    const reserved = s.get64(CR4_RESERVED).or(~CR4_BITS);
+    s.protectIf(value.and(reserved).ne(0));
     s.protectIf(s.isLong().and(on(CR4_PAE).eqz()));
     const startsPcids = on(CR4_PCIDE).and(old.and(CR4_PCIDE).eqz());
     const canStart = s.isLong().and(s.get(CR3).and(0xfff).eqz());

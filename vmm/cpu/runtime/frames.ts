@@ -15,6 +15,9 @@ import {
   TLB_ADDEND,
   TLB_ARRAY,
   TLB_BASE,
+  TLB_MODE_OPEN,
+  TLB_MODE_SUPERVISOR,
+  TLB_MODE_USER,
   TLB_MODES,
   TLB_READ,
   TLB_SPACE,
@@ -78,8 +81,9 @@ function defineArray(cpu: CpuModule): void {
     const s = new Sys(cpu, f);
     const open = s.cr4(CR4_SMAP).eqz()
       .or(s.state.load32(0, SYSTEM_FLAGS).and(FLAG.AC).ne(0));
-    const supervisor = i32(2).when(open, 0);
-    const mode = i32(1).when(f.param(0, "i32").eq(3), supervisor);
+    const supervisor = i32(TLB_MODE_OPEN).when(open, TLB_MODE_SUPERVISOR);
+    const isUser = f.param(0, "i32").eq(3);
+    const mode = i32(TLB_MODE_USER).when(isUser, supervisor);
     const space = s.state.load32(0, TLB_SPACE).mul(TLB_MODES);
     f.return(space.add(mode).mul(TLB_ARRAY).add(TLB));
   });

@@ -289,6 +289,8 @@ function defineIdentify(cpu: CpuModule): void {
 const XCR0_X87 = 1;
 const XCR0_SSE = 2;
 const XCR0_AVX = 4;
+// The components that are implemented; XCR0_RESERVED says which CPUID lacks.
+const XCR0_BITS = XCR0_X87 | XCR0_SSE | XCR0_AVX;
 
 function defineXcr(cpu: CpuModule): void {
   cpu.define("readXcr", (f) => {
@@ -305,7 +307,7 @@ function defineXcr(cpu: CpuModule): void {
     const low = s.let(value.toI32());
     const avxAlone = low.and(XCR0_SSE | XCR0_AVX).eq(XCR0_AVX);
     const bad = s.get(RCX).ne(0).or(low.and(XCR0_X87).eqz()).or(avxAlone)
-      .or(value.and(s.get64(XCR0_RESERVED)).ne(0));
+      .or(value.and(s.get64(XCR0_RESERVED).or(~XCR0_BITS)).ne(0));
     s.protectIf(bad);
     s.set64(XCR0, value);
   });
