@@ -48,9 +48,8 @@ function finishLoad(x: Emitter, slot: I32): void {
     shadowNext(x);
     x.endBlock();
   });
-  // Outside 64-bit mode the mode may be another one now.
-  if (x.shape.code === 64) x.jumpTo(x.nextRip());
-  else x.endBlock();
+  // Outside 64-bit mode the mode may be another one now, which the jump heeds.
+  x.jumpTo(x.nextRip());
 }
 
 function moves(): Form[] {
@@ -110,8 +109,7 @@ function pointers(): Form[] {
       x.call("loadSegment", i32(slot), selector.toI32(), x.site());
       x.write(0, offset);
       // LSS does not hold interrupts back: it loads the pointer as well.
-      if (x.shape.code === 64 && slot !== SS) x.jumpTo(x.nextRip());
-      else x.endBlock();
+      x.jumpTo(x.nextRip());
     }, { ...CODE, ends: true })
   );
 }

@@ -2,6 +2,7 @@
 
 import { BITS_SIGNATURES } from "./bits.ts";
 import { CONTROL_SIGNATURES } from "./control.ts";
+import { DEBUG_SIGNATURES } from "./debug.ts";
 import { DESCRIPTOR_SIGNATURES } from "./descriptors.ts";
 import { EVENT_SIGNATURES } from "./events.ts";
 import { FAR_SIGNATURES } from "./far.ts";
@@ -13,6 +14,7 @@ import { MISC_SIGNATURES } from "./misc.ts";
 import { RUN_SIGNATURES } from "./run.ts";
 import { SEGMENT_LOAD_SIGNATURES } from "./segment_loads.ts";
 import { SEGMENT_SIGNATURES } from "./segments.ts";
+import { SPACE_SIGNATURES } from "./spaces.ts";
 import { SSE_SIGNATURES } from "./sse.ts";
 import { SSE_COMPARE_SIGNATURES } from "./sse_compare.ts";
 import { SSE_CRYPTO_SIGNATURES } from "./sse_crypto.ts";
@@ -47,6 +49,8 @@ export const RUNTIME_SIGNATURES = {
   ...SSE_STRING_SIGNATURES,
   ...SSE_CRYPTO_SIGNATURES,
   ...CONTROL_SIGNATURES,
+  ...SPACE_SIGNATURES,
+  ...DEBUG_SIGNATURES,
   ...DESCRIPTOR_SIGNATURES,
   ...EVENT_SIGNATURES,
   ...FAR_SIGNATURES,
