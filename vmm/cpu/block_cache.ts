@@ -47,6 +47,8 @@ import { VECTOR } from "./runtime/traps.ts";
 const MAX_INSTRUCTIONS = 64;
 /** Longest legal instruction (Intel SDM vol. 2, 2.3.11). */
 const MAX_LENGTH = 15;
+/** Most bytes of a block, since decoding copies them: few blocks are longer. */
+const MAX_BYTES = 192;
 /** Records that the longest block can need: two an instruction, stubs, ends. */
 const BLOCK_RECORDS = MAX_INSTRUCTIONS * 3 + 4;
 
@@ -56,6 +58,8 @@ export interface Block {
   readonly start: number;
   /** address after its last record, stubs included */
   end: number;
+  /** address after the records of its instructions: what follows only leads on */
+  readonly bodyEnd: number;
   /** pages of guest memory that its bytes lie in: one or two */
   readonly pages: readonly number[];
   /** where its bytes begin, as offset in guest memory */
@@ -176,6 +180,12 @@ export class BlockCache {
 
   constructor(source: CodeSource) {
     this.#source = source;
+    // A drop happens while code runs, when no handler can be built.
+    for (const code of [16, 32, 64] as const) this.#stale(code);
+  }
+
+  #stale(code: ModeSize): number {
+    return this.#source.handler(steps.STALE, { ...PLAIN, code });
   }
 
   /** Whether a page of guest memory holds decoded code. */
@@ -226,9 +236,9 @@ export class BlockCache {
   /** Drops one block. */
   drop(block: Block): void {
     const { state } = this.#source;
-    const shape = { ...PLAIN, code: codeSize(block.mode) };
-    const stale = this.#source.handler(steps.STALE, shape);
-    for (let at = block.start; at < block.end; at += RECORD_STRIDE) {
+    const stale = this.#stale(codeSize(block.mode));
+    // The ends stay: an instruction that drops its own block still goes on by them.
+    for (let at = block.start; at < block.bodyEnd; at += RECORD_STRIDE) {
       state.setInt32(at + REC_HANDLER, stale, true);
     }
     this.#blocks.delete(block.offset * 1024 + block.mode);
@@ -268,9 +278,9 @@ export class BlockCache {
     const page = Math.floor(offset / 4096);
     const inPage = offset % 4096;
     const available = Math.min(4096 - inPage, limit);
-    const bytes = this.#source.memory.slice(
+    const bytes = this.#source.memory.subarray(
       offset,
-      offset + Math.min(available, MAX_INSTRUCTIONS * MAX_LENGTH),
+      offset + Math.min(available, MAX_BYTES),
     );
     const writer = new BlockWriter(this.#source, this.#next, mode);
     const count = this.#decodeInto(writer, bytes, inPage, mode);
@@ -370,6 +380,7 @@ export class BlockCache {
     const block: Block = {
       start: this.#next,
       end: writer.end,
+      bodyEnd: writer.bodyEnd,
       pages,
       offset,
       bytes: Math.max(writer.lastEnd, 1),
@@ -416,6 +427,8 @@ function unitFault(form: Form, mode: number): number {
 class BlockWriter {
   /** Address after the last record. */
   end: number;
+  /** Address after the records of instructions, once there are others. */
+  bodyEnd = 0;
   /** Offset after the last complete instruction, from the block's start. */
   lastEnd = 0;
   readonly #source: CodeSource;
@@ -457,7 +470,9 @@ class BlockWriter {
     const at = this.end;
     const { state } = this.#source;
     this.end += RECORD_STRIDE;
-    this.records.push({ address: at, definition, shape });
+    if (this.#source.decoded !== undefined) {
+      this.records.push({ address: at, definition, shape });
+    }
     state.setInt32(at, this.#source.handler(definition, shape), true);
     for (let n = 4; n < REC_SITE; n += 4) state.setInt32(at + n, 0, true);
     state.setUint16(at + REC_SITE, this.#site, true);
@@ -493,6 +508,7 @@ class BlockWriter {
 
   /** Ends the block by going on behind its last instruction. */
   fall(): void {
+    this.bodyEnd = this.end;
     const target = this.#first + this.lastEnd;
     const at = this.#record(steps.FALL, this.#shape);
     this.#imm(at, target);
@@ -501,6 +517,7 @@ class BlockWriter {
 
   /** Appends the stubs of direct branches. */
   close(): void {
+    this.bodyEnd ||= this.end;
     for (const { owner, target } of this.#stubs) {
       const isHere = target >= 0 && target < 4096 && this.#shape.flat &&
         !(this.#mode & MODE.STEP);
@@ -565,10 +582,10 @@ class BlockWriter {
   ): "base" | "ea" {
     const segment = instruction.memorySegment;
     const isBased = (segment === Register.FS || segment === Register.GS) &&
-      form.access !== "none";
+      !isOffset(form);
     const isPlain = instruction.memoryIndex === Register.None && !isBased &&
       address === this.#code && address !== 16 &&
-      (this.#shape.flat || form.access === "none") &&
+      (this.#shape.flat || isOffset(form)) &&
       form.operands.filter((o) => o.kind === "either" || o.kind === "memory")
           .length === 1;
     return isPlain ? "base" : "ea";
@@ -583,7 +600,7 @@ class BlockWriter {
     const segment = instruction.memorySegment;
     const slot = registerAddress(segment);
     const isBased = segment === Register.FS || segment === Register.GS;
-    const isFree = form.access === "none" ||
+    const isFree = isOffset(form) ||
       (this.#code === 64 ? !isBased : this.#shape.flat && !isBased);
     const step = isFree
       ? steps.EA_FLAT
@@ -657,6 +674,9 @@ class BlockWriter {
       case OpKind.Memory:
         this.#setBase(at, n, instruction, at);
         this.#setDisplacement(at, instruction, form);
+        if (form.access === "offset") {
+          this.#operand(at, 2, registerAddress(instruction.memorySegment));
+        }
         return;
       case OpKind.NearBranch16:
         this.#imm(at, instruction.nearBranch16);
@@ -726,6 +746,11 @@ function isLocked(instruction: Instruction, memory: Shape["memory"]): boolean {
   if (instruction.hasLockPrefix) return true;
   const form = FORMS.get(instruction.code);
   return form !== undefined && XCHG.test(form.name);
+}
+
+// Whether the definition gets its operand's address without a segment.
+function isOffset(form: Form): boolean {
+  return form.access === "none" || form.access === "offset";
 }
 
 function addressSize(instruction: Instruction, code: ModeSize): ModeSize {

@@ -138,6 +138,9 @@ export class Engine implements CodeSource {
     const instance = this.#instantiate(module);
     this.runtime = instance.exports as unknown as RuntimeExports;
     Object.assign(this.#imports, instance.exports);
+    if (options.compile === true) {
+      this.decoded = (block, records) => this.#compile(block, records);
+    }
     this.cache = new BlockCache(this);
     this.#resetTlb();
   }
@@ -213,8 +216,10 @@ export class Engine implements CodeSource {
     this.#wanted = [];
   }
 
-  decoded(block: Block, records: readonly BlockRecord[]): void {
-    if (this.#options.compile !== true) return;
+  /** Is there only where blocks are compiled. */
+  readonly decoded?: (block: Block, records: readonly BlockRecord[]) => void;
+
+  #compile(block: Block, records: readonly BlockRecord[]): void {
     this.#flushHandlers();
     const handler = this.#newHandlers(1);
     const module = compileBlock(this.state, block, records, handler);

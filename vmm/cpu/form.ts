@@ -14,8 +14,12 @@ export interface FormOptions {
   readonly ends?: boolean;
   /** registers and state that must be usable: checked when a block is decoded */
   readonly unit?: Unit;
-  /** the accesses to its memory operand, for segment checks: default read */
-  readonly access?: "read" | "write" | "update" | "none";
+  /**
+   * the accesses to its memory operand, for segment checks: default read. With
+   * `none` and `offset` the address is without its segment; `offset` puts the
+   * segment's slot into field 2, for a definition that applies it itself
+   */
+  readonly access?: "read" | "write" | "update" | "none" | "offset";
 }
 
 /**

@@ -4,7 +4,9 @@
 import {
   FPR,
   FPU_CW,
+  FPU_FCS,
   FPU_FDP,
+  FPU_FDS,
   FPU_FIP,
   FPU_FOP,
   FPU_SW,
@@ -66,6 +68,8 @@ export function writeFxImage(state: DataView, bytes: Uint8Array): void {
   put(FPU_TOP, top);
   put(FPU_TAGS, image.getUint8(4));
   put(FPU_FOP, image.getUint16(6, true) & 0x7ff);
+  put(FPU_FCS, 0);
+  put(FPU_FDS, 0);
   state.setBigUint64(FPU_FIP, image.getBigUint64(8, true), true);
   state.setBigUint64(FPU_FDP, image.getBigUint64(16, true), true);
   put(MXCSR, image.getUint32(24, true) & MXCSR_MASK);

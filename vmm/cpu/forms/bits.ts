@@ -21,11 +21,17 @@ const BIT_TESTS: Readonly<Record<string, Change | undefined>> = {
 };
 
 // A bit number in a register may lead away from the operand, to either side: the
-// word that holds it is accessed, and the address wraps in its size.
-function wordAddress(x: Emitter, offset: I64, size: OpSize): I64 {
-  const words = signExtend(offset, size).shrS(Math.log2(size));
+// word that holds it is accessed, so the segment applies to its offset.
+function wordAddress(
+  x: Emitter,
+  bit: I64,
+  size: OpSize,
+  access: 0 | 1,
+): I64 {
+  const words = signExtend(bit, size).shrS(Math.log2(size));
   const sum = x.address().add(words.shl(Math.log2(size / 8)));
-  return x.let(zeroExtend(sum, x.shape.code === 64 ? x.shape.address : 32));
+  const offset = x.let(zeroExtend(sum, x.shape.address));
+  return x.linearIn(x.fields.operand(2), offset, widthOf(size), access);
 }
 
 function bitTest(change: Change | undefined, fromRegister: boolean) {
@@ -38,7 +44,7 @@ function bitTest(change: Change | undefined, fromRegister: boolean) {
     if (change === undefined) {
       const width = widthOf(size);
       const old = isFar
-        ? x.load(width, wordAddress(x, offset, size))
+        ? x.load(width, wordAddress(x, offset, size, 0))
         : x.read(0);
       commit(old);
       return;
@@ -46,7 +52,12 @@ function bitTest(change: Change | undefined, fromRegister: boolean) {
     const bit = x.let(i64(1).shl(index));
     const compute = (old: I64) => change(old, bit);
     if (isFar) {
-      x.updateAt(wordAddress(x, offset, size), compute, commit, widthOf(size));
+      x.updateAt(
+        wordAddress(x, offset, size, 1),
+        compute,
+        commit,
+        widthOf(size),
+      );
     } else {
       x.update(0, compute, commit);
     }
@@ -58,8 +69,8 @@ function bitTests(): Form[] {
     const access = change === undefined ? "read" : "update";
     return WIDE_SIZES.flatMap((n) => [
       form(`${mnemonic}_rm${n}_r${n}`, bitTest(change, true), {
-        access,
-        axes: ["code", "address"],
+        access: "offset",
+        axes: ["code", "address", "flat"],
       }),
       form(`${mnemonic}_rm${n}_imm8`, bitTest(change, false), { access }),
     ]);

@@ -84,7 +84,7 @@ function xlat(): Form {
     const offset = x.let(zeroExtend(sum, address));
     const la = x.linearIn(x.fields.operand(2), offset, 1, 0);
     x.setGpr(REG.RAX, x.load(1, la), 8);
-  }, { axes: ["address", "code", "flat"] });
+  }, { axes: ["address", "code", "flat"], access: "offset" });
 }
 
 // --- LOOP and JCXZ -----------------------------------------------------------
