@@ -86,6 +86,65 @@ function requireKeys(
   }
 }
 
+/** Words that the engine uses as an index or a choice: the most that each can be. */
+const LIMITS: Readonly<Record<string, number>> = {
+  FPU_TOP: 7,
+  CPL: 3,
+  SHADOW_KIND: 2,
+};
+
+function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === "object" && value !== null;
+}
+
+function isWithin(value: unknown, low: number, high: number): boolean {
+  return typeof value === "number" && Number.isInteger(value) &&
+    value >= low && value <= high;
+}
+
+function isEvent(value: unknown): boolean {
+  return isObject(value) && Object.keys(value).length === 3 &&
+    isWithin(value.vector, 0, 255) && isWithin(value.kind, 0, 4) &&
+    isWithin(value.error, -1, 0xffff_ffff);
+}
+
+// What waits to be delivered.
+function checkEvents(saved: CpuState): void {
+  const good: readonly (readonly [name: keyof CpuState, isGood: boolean])[] = [
+    ["nmi", typeof saved.nmi === "boolean"],
+    ["injected", saved.injected === null || isEvent(saved.injected)],
+    ["pendingDebug", isWithin(saved.pendingDebug, 0, 0xffff)],
+  ];
+  for (const [name, isGood] of good) {
+    if (!isGood) {
+      throw new CpuError(
+        `Cannot restore part "${name}": bad value ${
+          JSON.stringify(saved[name])
+        }`,
+      );
+    }
+  }
+}
+
+function checkField(name: string, bytes: number, text: unknown): void {
+  if (
+    typeof text !== "string" || text.length !== 2 * bytes ||
+    /[^0-9a-f]/.test(text)
+  ) {
+    throw new CpuError(
+      `Cannot restore field "${name}": expected ${bytes} bytes in hexadecimal`,
+    );
+  }
+  const most = LIMITS[name];
+  if (most === undefined) return;
+  const value = parseInt(text.match(/../g)!.reverse().join(""), 16);
+  if (value > most) {
+    throw new CpuError(
+      `Cannot restore field "${name}" as ${value}: expected 0 to ${most}`,
+    );
+  }
+}
+
 // Checks everything before anything is changed.
 function check(saved: CpuState): void {
   if (saved?.kind !== "x86-64 cpu" || saved.version !== 1) {
@@ -94,21 +153,17 @@ function check(saved: CpuState): void {
     );
   }
   requireKeys("a processor", Object.keys(saved), KEYS);
+  checkEvents(saved);
+  if (!isObject(saved.fields)) {
+    throw new CpuError("Cannot restore a processor without fields");
+  }
   requireKeys(
     "a processor's fields",
     Object.keys(saved.fields),
     STATE_FIELDS.map((f) => f.name),
   );
   for (const { name, bytes } of STATE_FIELDS) {
-    const text = saved.fields[name];
-    if (
-      typeof text !== "string" || text.length !== 2 * bytes ||
-      /[^0-9a-f]/.test(text)
-    ) {
-      throw new CpuError(
-        `Cannot restore field "${name}": expected ${bytes} bytes in hexadecimal`,
-      );
-    }
+    checkField(name, bytes, saved.fields[name]);
   }
 }
 
