@@ -263,6 +263,12 @@ export const SPACE_VICTIM = layout.take(4);
 export const CR4_RESERVED = layout.take(8);
 /** Bits of XCR0 that the processor does not have: u64, set from CPUID. */
 export const XCR0_RESERVED = layout.take(8);
+/**
+ * Non-zero where the trace trap of the instruction that retired goes by TF as it is
+ * now, not as it was before: SYSCALL, SYSRET, INT n. The engine clears it: i32.
+ */
+export const TRACE_AFTER = layout.take(4);
+
 /** A segment slot for the stack that a transfer is about to switch to. */
 export const NEXT_SS = layout.array(1, SEGMENT_STRIDE);
 /** Words that a transfer between segments pushes or pops: u64 each. */

@@ -53,9 +53,16 @@ export const FORMS = formTable([
   X87_FORMS,
 ]);
 
+// Of the system forms, those on a kernel's shortest paths.
+const HOT = /^(Syscall|Sysretq|Iretq|Int_imm8|Swapgs|Cli|Sti|Stac|Clac)$/;
+const HOT_FORMS = [...FAR_FORMS, ...SYSTEM_FORMS].filter(({ name }) =>
+  HOT.test(name)
+);
+
 /** What is built together with the runtime. */
 export const COMMON_DEFINITIONS: readonly Definition[] = [
   ...Object.values(steps).filter((s) => typeof s === "object"),
   ...INTEGER_GROUPS.flat(),
   ...SSE_COMMON_GROUPS.flat(),
+  ...HOT_FORMS,
 ];

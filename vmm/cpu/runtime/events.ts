@@ -23,6 +23,7 @@ import {
   SHADOW_RIP,
   SS,
   TR,
+  TRACE_AFTER,
 } from "../state.ts";
 import { type I32, i32, type I64, i64, type Var } from "../wasm/mod.ts";
 import {
@@ -402,6 +403,8 @@ function defineDelivered(cpu: CpuModule): void {
     const s = new Sys(cpu, f);
     s.set(SHADOW_KIND, 0);
     s.set64(SHADOW_RIP, i64(-1));
+    // INT n clears TF and is not traced itself (SDM vol. 3, 18.3.1.4).
+    s.set(TRACE_AFTER, 1);
     f.if(kind.eq(EVENT.NMI), () => s.set(NMI_BLOCKED, 1));
     // A debug handler may use the debug registers (SDM vol. 3, 18.2.4).
     const isDebug = vector.eq(VECTOR.DB).and(

@@ -26,6 +26,7 @@ import {
   SYSENTER_EIP,
   SYSENTER_ESP,
   SYSTEM_FLAGS,
+  TRACE_AFTER,
   VENDOR_INTEL,
   XCR0,
   XCR0_RESERVED,
@@ -163,6 +164,7 @@ function defineSyscall(cpu: CpuModule): void {
   cpu.define("systemCall", (f) => {
     const s = new Sys(cpu, f, f.param(0, "i32"));
     requireSyscall(s);
+    s.set(TRACE_AFTER, 1);
     const star = s.let(s.state.load64(0, STAR).shrU(32).toI32());
     f.if(s.isLong(), () => callLong(s, star));
     s.set64(RCX, s.state.load64(0, RIP).and(0xffff_ffff));
@@ -180,6 +182,7 @@ function defineSyscall(cpu: CpuModule): void {
     // AMD goes to the address and faults there.
     const intel = s.state.load32(0, VENDOR_INTEL).ne(0);
     s.protectIf(wide.and(intel).and(isCanonical(rcx).eqz()));
+    s.set(TRACE_AFTER, 1);
     f.if(s.isLong(), () => {
       const image = s.get(R11).and(FLAG_BITS & ~(FLAG.RF | FLAG.VM));
       s.setFlags(s.let(image), FLAG_BITS);
