@@ -4,6 +4,7 @@
 // they are the processor's INTR and NMI.
 
 import { DELIVERY, MESSAGE } from "./apic_bus.ts";
+import type { ExtIntSource } from "./apic_host.ts";
 import {
   APIC,
   FIRST_VECTOR,
@@ -11,14 +12,6 @@ import {
   LVT,
   SVR_ENABLED,
 } from "./apic_registers.ts";
-
-/** Who an interrupt comes from that the APIC only passes on: the 8259s. */
-export interface ExtIntSource {
-  /** whether its INTR output is up */
-  readonly isRequesting: boolean;
-  /** Takes the interrupt: its vector. */
-  acknowledge(): number;
-}
 
 /** What local interrupts lead to. */
 export interface LocalInterruptsHost {

@@ -5,7 +5,7 @@
 
 import type { BusHandler } from "../bus.ts";
 import type { InterruptSource } from "../cpu/cpu.ts";
-import type { Clock, DeviceState, Lifecycle } from "../device.ts";
+import type { DeviceState, Lifecycle } from "../device.ts";
 import {
   type ApicTarget,
   DELIVERY,
@@ -15,7 +15,8 @@ import {
   type MessageBus,
   widenDestination,
 } from "./apic_bus.ts";
-import { type ExtIntSource, LocalInterrupts } from "./apic_local.ts";
+import type { LocalApicHost, LocalApicOptions } from "./apic_host.ts";
+import { LocalInterrupts } from "./apic_local.ts";
 import {
   APIC,
   APIC_REGISTERS,
@@ -28,7 +29,7 @@ import {
   LVT,
   SVR_ENABLED,
 } from "./apic_registers.ts";
-import { ApicTimer, type TimeStamp } from "./apic_timer.ts";
+import { ApicTimer } from "./apic_timer.ts";
 import { VectorUnit } from "./apic_vectors.ts";
 import {
   allOnes,
@@ -50,34 +51,6 @@ import {
   u32,
   u8,
 } from "./state.ts";
-
-/** What a local APIC does to its processor and its machine. */
-export interface LocalApicHost {
-  /** The processor should look at `pending`: there is something new. */
-  attend(): void;
-  /** A non-maskable interrupt. */
-  nmi(): void;
-  /** INIT: the processor is reset; one that is not the first then waits. */
-  init(): void;
-  /** STARTUP: the processor starts in real mode at `vector << 12`. */
-  startup(vector: number): void;
-  /** The end of a level-triggered interrupt, for the I/O APIC. */
-  endOfInterrupt(vector: number): void;
-}
-
-/** What a local APIC is made of. */
-export interface LocalApicOptions {
-  /** APIC ID: the number of the virtual CPU */
-  readonly id: number;
-  /** whether its processor starts the machine: default for ID 0 */
-  readonly isBootstrap?: boolean;
-  readonly clock: Clock;
-  readonly bus: MessageBus;
-  readonly host: LocalApicHost;
-  readonly extInt: ExtIntSource;
-  /** the guest's time stamp counter; the default counts guest nanoseconds */
-  readonly tsc?: TimeStamp;
-}
 
 const MSR_TSC_DEADLINE = 0x6e0;
 
