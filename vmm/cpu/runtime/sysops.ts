@@ -169,7 +169,7 @@ export class Sys {
     return this.state.load32(0, CR4).and(bit).ne(0);
   }
 
-  /** Whether the vendor's processors have a breakpoint enabled in DR7. */
+  /** Whether a breakpoint is enabled in DR7. */
   hasBreakpoints(): I32 {
     return this.state.load32(0, DR + 56).and(0xff).ne(0);
   }
