@@ -28,6 +28,7 @@ import {
 import { type CpuState, restoreState, saveState } from "./save.ts";
 import { EXIT_REASON, HOST } from "./runtime/host.ts";
 import { NO_ERROR_CODE, STATUS, VECTOR } from "./runtime/traps.ts";
+import { CR4_DE } from "./runtime/walk.ts";
 import {
   ACCESS,
   ATTENTION,
@@ -60,6 +61,7 @@ import {
   SS,
   SYSTEM_FLAGS,
   TASK_SWITCH_EXITS,
+  TRACE_AFTER,
   TRAP_ERROR,
   TRAP_VECTOR,
   VENDOR_INTEL,
@@ -165,6 +167,9 @@ interface Injected {
   readonly kind: number;
   readonly error: number;
 }
+
+/** DR7: general detect. */
+const DR7_GD = 1 << 13;
 
 const BYTES_MASK = [0n, 0xffn, 0xffffn, 0n, 0xffff_ffffn] as const;
 
@@ -618,7 +623,9 @@ export class VirtualCpu {
         continue;
       }
       const budget = isStep ? 0 : Math.min(left - EXACT_BELOW / 2, SLICE);
-      this.#word(ATTENTION, 0);
+      // What ends a block only where an event waits for it looks at this: STI, IRET.
+      this.#word(ATTENTION, this.#isAwaited() ? 1 : 0);
+      this.#word(TRACE_AFTER, 0);
       this.#reply = 0;
       const status = this.#engine.advance(budget);
       // A locked access that faulted or left for a device still holds the bus.
@@ -643,6 +650,11 @@ export class VirtualCpu {
   #isShadowed(): boolean {
     return this.#word(SHADOW_KIND) !== 0 &&
       this.#quad(SHADOW_RIP) === this.#quad(RIP);
+  }
+
+  // Whether an event waits until the guest lets it in.
+  #isAwaited(): boolean {
+    return this.#nmi || (this.#options.interrupts?.pending() ?? false);
   }
 
   // Interrupts and injected events, in their order of priority.
@@ -675,6 +687,10 @@ export class VirtualCpu {
   // Delivers an event and whatever exceptions that raises.
   #deliver(vector: number, error: number, kind: number): VmExit | undefined {
     let event: Combined = { vector, error, kind };
+    // DR7.GD is off in the handler, so that it can look (SDM vol. 3, 18.2.4).
+    if (vector === VECTOR.DB && kind === EVENT_KIND.EXCEPTION) {
+      this.#word(DR + 56, this.#word(DR + 56) & ~DR7_GD);
+    }
     for (;;) {
       const deliver = this.#engine.runtime.deliverEvent as (
         ...args: number[]
@@ -709,7 +725,8 @@ export class VirtualCpu {
         return isStep ? this.#afterStep(flags) : undefined;
       case STATUS.FAULT:
         this.#replies.length = 0;
-        return this.#fault(this.#word(TRAP_VECTOR), this.#word(TRAP_ERROR));
+        return this.#fault(this.#word(TRAP_VECTOR), this.#word(TRAP_ERROR)) ??
+          this.#monitorTrap();
       case STATUS.EXIT: {
         const exit = this.#pending;
         if (exit === undefined) throw new Error("An exit left no record");
@@ -778,8 +795,12 @@ export class VirtualCpu {
       }
     }
     if (hits === 0) return { flags };
+    // The handler's IRET sets RF, lest it stop at the same place again.
+    this.#word(SYSTEM_FLAGS, flags | FLAG.RF);
     const exit = this.#debug(hits);
-    return exit === undefined ? { flags, delivered: true } : { flags, exit };
+    if (exit === undefined) return { flags, delivered: true };
+    this.#word(SYSTEM_FLAGS, flags);
+    return { flags, exit };
   }
 
   // After one instruction: trace trap, data breakpoints, monitor trap.
@@ -787,7 +808,11 @@ export class VirtualCpu {
     if ((before & FLAG.RF) !== 0) {
       this.#word(SYSTEM_FLAGS, this.#word(SYSTEM_FLAGS) & ~FLAG.RF);
     }
-    const trace = (before & FLAG.TF) !== 0 ? 1 << 14 : 0;
+    // INT n, SYSCALL and SYSRET trap by the TF that they leave.
+    const tracing = this.#word(TRACE_AFTER) !== 0
+      ? this.#word(SYSTEM_FLAGS)
+      : before;
+    const trace = (tracing & FLAG.TF) !== 0 ? 1 << 14 : 0;
     const hits = this.#word(WATCH_HITS) | this.#pendingDebug | trace;
     this.#pendingDebug = 0;
     if (hits !== 0) {
@@ -799,9 +824,30 @@ export class VirtualCpu {
         if (exit !== undefined) return exit;
       }
     }
+    return this.#monitorTrap();
+  }
+
+  // The monitor trap comes after an instruction or the delivery of its fault.
+  #monitorTrap(): VmExit | undefined {
     return this.#has(CAPABILITY.MTRAP_EXIT)
       ? this.#plain(EXIT_CODE.MTRAP)
       : undefined;
+  }
+
+  // I/O breakpoints: R/W 10, with CR4.DE (SDM vol. 3, 18.2.4).
+  #watchPort(port: number, bytes: number): void {
+    const dr7 = this.#word(DR + 56);
+    if ((dr7 & 0xff) === 0 || (this.#word(CR4) & CR4_DE) === 0) return;
+    for (let n = 0; n < 4; n++) {
+      const isOn = (dr7 >> (2 * n) & 3) !== 0;
+      const control = dr7 >> (16 + 4 * n) & 15;
+      if (!isOn || (control & 3) !== 2) continue;
+      const length = (control >> 2) + 1;
+      const first = this.#word(DR + 8 * n) & ~(length - 1);
+      if (port < first + length && first < port + bytes) {
+        this.#word(WATCH_HITS, this.#word(WATCH_HITS) | 1 << n);
+      }
+    }
   }
 
   // Raises #DB with its causes as DR6 bits.
@@ -828,8 +874,14 @@ export class VirtualCpu {
         this.#mmioRead((high >>> 0) * 2 ** 32 + (low >>> 0), bytes),
       mmioWrite: (low: number, high: number, bytes: number) =>
         this.#mmioWrite((high >>> 0) * 2 ** 32 + (low >>> 0), bytes),
-      portRead: (port: number, bytes: number) => this.#portRead(port, bytes),
-      portWrite: (port: number, bytes: number) => this.#portWrite(port, bytes),
+      portRead: (port: number, bytes: number) => {
+        this.#watchPort(port, bytes);
+        return this.#portRead(port, bytes);
+      },
+      portWrite: (port: number, bytes: number) => {
+        this.#watchPort(port, bytes);
+        return this.#portWrite(port, bytes);
+      },
       readMsr: (index: number) => this.#readMsr(index >>> 0),
       writeMsr: (index: number) => this.#writeMsr(index >>> 0),
       cpuid: () => this.#queryCpuid(),

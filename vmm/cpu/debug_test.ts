@@ -370,15 +370,21 @@ Deno.test("I/O breakpoints stop after the access, where CR4.DE is set", () => {
 
 // --- Registers ---------------------------------------------------------------
 
-Deno.test("DR7.GD stops an access to a debug register, and is cleared", () => {
+Deno.test("DR7.GD stops an access to a debug register", () => {
   for (const program of ["0f21c0", "0f23c0", "0f21f0", "0f23f8"]) {
     const machine = start(program);
     machine.set({ DR7: 0x2400 });
-    const stop = next(machine);
-    assertEquals(stop, { vector: VECTOR.DB, rip: 0, dr6: BD });
-    assertEquals(machine.get("DR7"), 0x400n);
-    assertEquals(machine.runToException().vector, VECTOR.UD);
+    assertEquals(next(machine), { vector: VECTOR.DB, rip: 0, dr6: BD });
   }
+});
+
+Deno.test("DR7.GD is off in the handler of #DB", () => {
+  // mov eax, dr7; iretd
+  const machine = start("0f21f1");
+  withHandlers(machine, "0f21f8 cf");
+  machine.set({ DR7: 0x2400 });
+  assertEquals(machine.runToException().rip, BigInt(CODE + 3));
+  assertEquals(machine.get("RAX"), 0x400n);
 });
 
 Deno.test("DR4 and DR5 are DR6 and DR7, or #UD under CR4.DE", () => {

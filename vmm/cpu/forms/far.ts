@@ -128,11 +128,15 @@ function interrupt(x: Emitter, vector: number | undefined, kind: number): void {
   goOn(x);
 }
 
-// INT3 and INTO, which the engine may want to see undelivered.
-function exception(x: Emitter, vector: number): void {
+// INT1, INT3 and INTO, which the engine may want to see undelivered.
+function exception(
+  x: Emitter,
+  vector: number,
+  kind: number = EVENT.SOFTWARE_EXCEPTION,
+): void {
   const wanted = x.cpu.state.load32(0, EXCEPTION_EXITS).and(1 << vector);
   x.f.if(wanted, () => x.raise(vector));
-  interrupt(x, vector, EVENT.SOFTWARE_EXCEPTION);
+  interrupt(x, vector, kind);
 }
 
 function interrupts(): Form[] {
@@ -142,7 +146,7 @@ function interrupts(): Form[] {
     form("Into", (x) => {
       x.f.if(x.flags.of(), () => exception(x, VECTOR.OF));
     }, { axes: ["code"] }),
-    form("Int1", (x) => interrupt(x, VECTOR.DB, EVENT.PRIVILEGED), ENDS),
+    form("Int1", (x) => exception(x, VECTOR.DB, EVENT.PRIVILEGED), ENDS),
   ];
 }
 
