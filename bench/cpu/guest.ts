@@ -112,7 +112,7 @@ export class BenchGuest {
   run(program: Program): number {
     const { cpu } = this;
     this.#code(CODE_AT, [...program.code, 0xcc]);
-    cpu.invalidateCode(CODE_AT, program.code.length + 1);
+    this.#memory.dropCode(CODE_AT, program.code.length + 1);
     return this.repeat(program);
   }
 

@@ -117,6 +117,10 @@ export interface DeviceBus {
   readPort?(port: number, bytes: number): number | undefined;
   /** Writes a port. */
   writePort?(port: number, bytes: number, value: number): boolean;
+  /** Reads an MSR that the processor itself has not, such as the local APIC's. */
+  readMsr?(index: number): bigint | undefined;
+  /** Writes such an MSR; `fault` raises #GP(0). */
+  writeMsr?(index: number, value: bigint): "done" | "fault" | "unknown";
 }
 
 /** The interrupt controller at the CPU's INTR pin. */
@@ -1000,7 +1004,8 @@ export class VirtualCpu {
   }
 
   #readMsr(msr: number): number {
-    const value = this.#msrs.read(msr) ?? this.#nextReply();
+    const value = this.#options.bus?.readMsr?.(msr) ?? this.#msrs.read(msr) ??
+      this.#nextReply();
     if (this.#msrFault) return HOST.FAULT;
     if (value === undefined) {
       return this.#leave({ code: EXIT_CODE.RDMSR, length: 0, msr });
@@ -1011,7 +1016,8 @@ export class VirtualCpu {
 
   #writeMsr(msr: number): number {
     const value = this.#quad(SCRATCH);
-    const done = this.#msrs.write(msr, value);
+    const claimed = this.#options.bus?.writeMsr?.(msr, value) ?? "unknown";
+    const done = claimed === "unknown" ? this.#msrs.write(msr, value) : claimed;
     if (done === "done") return HOST.DONE;
     if (done === "fault" || this.#msrFault) return HOST.FAULT;
     if (this.#nextReply() !== undefined) return HOST.DONE;
@@ -1093,11 +1099,9 @@ export class VirtualCpu {
     return { blocks: decoded, instructions };
   }
 
-  /** Makes guest memory written by others take effect on decoded code. */
-  invalidateCode(offset: number, length: number): void {
-    const last = Math.floor((offset + length - 1) / 4096);
-    for (let page = Math.floor(offset / 4096); page <= last; page++) {
-      this.#engine.cache.invalidatePage(page);
-    }
+  /** Lets go of guest memory: the processor is not used any more. */
+  close(): void {
+    this.#requireStopped();
+    this.#engine.close();
   }
 }

@@ -12,7 +12,7 @@ import {
 import { compileBlock } from "./compiled.ts";
 import { IMPORT_MODULE } from "./cpu_module.ts";
 import type { Definition } from "./form.ts";
-import type { GuestMemory } from "./guest_memory.ts";
+import type { CodeKeeper, GuestMemory } from "./guest_memory.ts";
 import {
   buildHandlers,
   getRuntimeModule,
@@ -86,7 +86,7 @@ const NOT_RAM_LOW = 0xffffffff;
 export const FETCH_FROM_DEVICE = 100;
 
 /** One virtual CPU's engine. */
-export class Engine implements CodeSource {
+export class Engine implements CodeSource, CodeKeeper {
   /** Memory 0. */
   readonly state: DataView;
   /** Memory 0 as 32-bit words. */
@@ -143,6 +143,12 @@ export class Engine implements CodeSource {
     }
     this.cache = new BlockCache(this);
     this.#resetTlb();
+    options.memory.addKeeper(this);
+  }
+
+  /** Lets go of guest memory: the engine is not used any more. */
+  close(): void {
+    this.#options.memory.removeKeeper(this);
   }
 
   #instantiate(module: WebAssembly.Module): WebAssembly.Instance {
@@ -152,9 +158,9 @@ export class Engine implements CodeSource {
   #hostFunctions(): WebAssembly.ModuleImports {
     return {
       ...this.#options.host,
-      isCode: (page: number) => this.cache.hasCode(page) ? 1 : 0,
+      isCode: (page: number) => this.#options.memory.isCode(page) ? 1 : 0,
       codeWrite: (page: number, offset: number, length: number) =>
-        this.cache.invalidate(page, offset, length),
+        this.#options.memory.dropCode(page * 4096 + offset, length),
       flushed: () => {},
     };
   }
@@ -237,6 +243,20 @@ export class Engine implements CodeSource {
   }
 
   protect(page: number): void {
+    this.#options.memory.protectPage(page);
+  }
+
+  // --- CodeKeeper ----------------------------------------------------------
+
+  hasCode(page: number): boolean {
+    return this.cache.hasCode(page);
+  }
+
+  dropCode(page: number, from: number, length: number): void {
+    this.cache.invalidate(page, from, length);
+  }
+
+  protectPage(page: number): void {
     this.#call("protectPage", page);
   }
 

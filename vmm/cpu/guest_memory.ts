@@ -35,6 +35,16 @@ function requirePages(what: string, value: number): void {
   }
 }
 
+/** What keeps code decoded from guest memory: the engine of a virtual CPU. */
+export interface CodeKeeper {
+  /** Whether it holds code of a page, by number. */
+  hasCode(page: number): boolean;
+  /** Drops the code that bytes of a page hit. */
+  dropCode(page: number, from: number, length: number): void;
+  /** Makes its next write to a page ask `GuestMemory` first. */
+  protectPage(page: number): void;
+}
+
 /** The memory of one machine, shared by its virtual CPUs and devices. */
 export class GuestMemory {
   /** The WebAssembly memory behind it (64-bit addresses, shared). */
@@ -42,6 +52,7 @@ export class GuestMemory {
   /** Bytes that it has. */
   readonly size: number;
   readonly #mappings: MemoryMapping[] = [];
+  readonly #keepers: CodeKeeper[] = [];
   readonly #lock = new Int32Array(new SharedArrayBuffer(4));
   #version = 0;
 
@@ -139,6 +150,43 @@ export class GuestMemory {
       while (Atomics.compareExchange(this.#lock, 0, 0, 1) !== 0);
     } else {
       Atomics.store(this.#lock, 0, 0);
+    }
+  }
+
+  /** Adds a keeper of decoded code: it hears of writes from now on. */
+  addKeeper(keeper: CodeKeeper): void {
+    this.#keepers.push(keeper);
+  }
+
+  /** Removes a keeper. */
+  removeKeeper(keeper: CodeKeeper): void {
+    const at = this.#keepers.indexOf(keeper);
+    if (at >= 0) this.#keepers.splice(at, 1);
+  }
+
+  /** Whether code was decoded from a page, by number. */
+  isCode(page: number): boolean {
+    return this.#keepers.some((k) => k.hasCode(page));
+  }
+
+  /** Called where code is decoded from a page for the first time. */
+  protectPage(page: number): void {
+    for (const keeper of this.#keepers) keeper.protectPage(page);
+  }
+
+  /**
+   * Drops the code decoded from bytes that are written: by a processor, or by a
+   * device or program, which must call it after writing `bytes` directly.
+   */
+  dropCode(offset: number, length: number): void {
+    const end = offset + length;
+    for (let at = offset; at < end;) {
+      const page = Math.floor(at / PAGE);
+      const next = Math.min((page + 1) * PAGE, end);
+      for (const keeper of this.#keepers) {
+        if (keeper.hasCode(page)) keeper.dropCode(page, at % PAGE, next - at);
+      }
+      at = next;
     }
   }
 

@@ -145,7 +145,7 @@ class Hostile {
     bytes.set(randomCode(LOW_CODE_SIZE, this.#random), LOW_CODE);
     bytes.set(randomCode(HIGH_CODE_SIZE, this.#random), HIGH_CODE);
     this.#descriptors();
-    machine.cpu.invalidateCode(0, RAM);
+    machine.memory.dropCode(0, RAM);
     const { mode, paging } = this.#arena;
     const tables = paging === "none" ? undefined : this.#tables(paging);
     const flip = (bit: number) => (this.#random() & 1) !== 0 ? bit : 0;

@@ -240,13 +240,13 @@ Deno.test("two CPUs rewrite each other's code by turns", () => {
   }
 });
 
-Deno.test("invalidateCode() makes writes of devices take effect", () => {
+Deno.test("dropCode() makes writes of devices take effect", () => {
   const machine = longMachine();
   machine.poke(CODE, `b811000000 ${UD2}`);
   machine.set({ RIP: CODE });
   machine.runToException();
   machine.memory.bytes[CODE + 1] = 0x22;
-  machine.cpu.invalidateCode(CODE + 1, 1);
+  machine.memory.dropCode(CODE + 1, 1);
   machine.set({ RIP: CODE });
   machine.runToException();
   assertEquals(machine.get("RAX"), 0x22n);

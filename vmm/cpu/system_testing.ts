@@ -334,7 +334,7 @@ export class SystemMachine extends TestMachine {
   program(at: number, ops: readonly Op[], bits = this.bits): void {
     const bytes = assemble(bits, at, ops);
     this.memory.bytes.set(bytes, at);
-    this.cpu.invalidateCode(at, Math.max(bytes.length, 1));
+    this.memory.dropCode(at, Math.max(bytes.length, 1));
   }
 
   /** Writes an entry of the GDT. */

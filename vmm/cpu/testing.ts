@@ -106,7 +106,7 @@ export class TestMachine {
   poke(address: number, program: string): void {
     const bytes = hexBytes(program);
     this.memory.bytes.set(bytes, address);
-    this.cpu.invalidateCode(address, Math.max(bytes.length, 1));
+    this.memory.dropCode(address, Math.max(bytes.length, 1));
   }
 
   peek64(address: number): bigint {

@@ -121,6 +121,8 @@ class SoftwareExecutor implements Executor {
     // PAE, PGE, OSFXSR, OSXMMEXCPT, FSGSBASE, SMEP, UMIP: what Linux turns on.
     cpu.setRegister(REGISTER.CR4, 0x11_0ea0n);
     cpu.setRegister(REGISTER.EFER, 0xd01n);
+    // What Linux has by default is none.
+    cpu.setDescriptor(REGISTER.LDTR, { base: 0n, limit: 0, access: 0x10000 });
     cpu.setDescriptor(REGISTER.GDTR, {
       base: KERNEL + (1n << 30n),
       limit: 8 * GDT_ENTRIES.length - 1,
@@ -152,7 +154,7 @@ class SoftwareExecutor implements Executor {
   #load(c: CpuCase): void {
     const cpu = this.#cpu;
     this.#bytes.set(c.code, CODE_AT + c.codeBase - CODE_BASE);
-    cpu.invalidateCode(CODE_AT, CODE_SIZE);
+    this.#memory.dropCode(CODE_AT, CODE_SIZE);
     this.#bytes.fill(0, DATA_AT, DATA_AT + DATA_SIZE);
     this.#bytes.set(c.data, DATA_AT + c.dataBase - DATA_BASE);
     this.#bytes.fill(0, STACK_AT, STACK_AT + STACK_SIZE);
