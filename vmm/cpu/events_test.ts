@@ -640,8 +640,7 @@ Deno.test("STI takes effect after the next instruction (SDM vol. 2, STI)", () =>
   interruptAfterSti(STEPS);
 });
 
-// Needs ATTENTION to be set by the engine while an event waits for IF or IRET.
-Deno.test.ignore(
+Deno.test(
   "what waits is taken at once at full speed, too (SDM 6.8)",
   () => {
     nmiTwice(1000);
@@ -757,8 +756,7 @@ Deno.test("RF lets the instruction at a breakpoint run (SDM 18.3.1.1)", () => {
   assertEquals(m.get("DR6") & 1n, 1n);
 });
 
-// Needs the engine to heed TRACE_AFTER.
-Deno.test.ignore("INT is not traced, nor is its handler (SDM 18.3.1.4)", () => {
+Deno.test("INT is not traced, nor is its handler (SDM 18.3.1.4)", () => {
   m.start("long", [int(V), ["Nopd"], ["Hlt"]], { flags: TF | 2 });
   m.idt(V, { offset: AT.USER });
   m.program(AT.USER, [["Nopd"], ["Iretq"]]);

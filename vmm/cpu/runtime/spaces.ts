@@ -26,6 +26,11 @@ export const SPACE_SIGNATURES = {
   flushContext: { params: [], results: [] },
   /** Drops everything, and forgets which PCID is in which address space. */
   flushEverything: { params: [], results: [] },
+  /**
+   * Notes that the address space in use holds the present PCID, which is so however
+   * CR3 was set: from outside as well, after which every space is empty.
+   */
+  nameSpace: { params: [], results: [] },
   /** Selects the address space of a PCID: PCID, whether to keep what it holds. */
   selectPcid: { params: ["i32", "i32"], results: [] },
   /** INVLPG: linear address, site. */
@@ -73,11 +78,18 @@ function defineSelection(cpu: CpuModule): void {
     s.call("flushAll");
     for (let n = 0; n < TLB_SPACES; n++) s.set(SPACE_PCIDS + 4 * n, 0);
     s.set(TLB_SPACE, 0);
-    // The first space holds what is in use now, under its PCID if it has one.
-    const pcid = s.get(CR3).and(0xfff).add(1);
-    s.set(SPACE_PCIDS, pcid.when(s.cr4(CR4_PCIDE), 1));
     s.set(SPACE_VICTIM, 1);
     s.call("dropJumps");
+  });
+  cpu.define("nameSpace", (f) => {
+    const s = new Sys(cpu, f);
+    const pcid = s.get(CR3).and(0xfff).when(s.cr4(CR4_PCIDE), 0);
+    const name = s.let(pcid.add(1));
+    for (let n = 0; n < TLB_SPACES; n++) {
+      const slot = SPACE_PCIDS + 4 * n;
+      f.if(s.get(slot).eq(name), () => s.set(slot, 0));
+    }
+    s.set(s.get(TLB_SPACE).shl(2), name, SPACE_PCIDS);
   });
   cpu.define("selectPcid", (f) => {
     const s = new Sys(cpu, f);
@@ -123,6 +135,7 @@ function defineCr3(cpu: CpuModule): void {
     f.if(isPae, () => {
       s.protectIf(s.call("loadPdptes", plain)[0].eqz());
     });
+    f.if(pcids, () => void s.call("nameSpace"));
     s.set64(CR3, plain);
     f.if(pcids, () => {
       const pcid = plain.toI32().and(0xfff);
@@ -169,11 +182,7 @@ function defineInvalidate(cpu: CpuModule): void {
         f.if(s.get(SPACE_PCIDS + 4 * n).eq(pcid.add(1)), () => body(n));
       }
     };
-    // Without PCIDs the space in use is that of PCID 0.
-    f.if(
-      s.cr4(CR4_PCIDE).eqz(),
-      () => s.set(s.get(TLB_SPACE).shl(2), 1, SPACE_PCIDS),
-    );
+    s.call("nameSpace");
     f.switch(type.toI32(), [
       () => eachOf((n) => void s.call("flushPage", i32(n), la)),
       () => eachOf((n) => void s.call("flushSpace", i32(n), i32(0))),
