@@ -11,6 +11,7 @@ import {
   type Vendor,
 } from "./cpuid.ts";
 import { FORMS } from "./forms/mod.ts";
+import { TestMachine } from "./testing.ts";
 
 const VENDORS: readonly Vendor[] = ["amd", "intel"];
 const STATE = { cr4: 0, xcr0: 1 };
@@ -266,5 +267,17 @@ Deno.test("every feature shown has its instructions", () => {
       .map((code) => Code[code]!)
       .filter((name) => !NOT_NEEDED.test(name));
     assertEquals([...new Set(missing)], []);
+  }
+});
+
+Deno.test("what a missing feature would add is a NOP where silicon has one", () => {
+  // endbr32; cldemote [eax]; prefetchw [eax]; rdsspd eax; nop [eax]
+  const machine = new TestMachine();
+  for (const hex of ["f30f1efb", "0f1c00", "0f0d08", "f30f1ec8", "0f1f00"]) {
+    machine.poke(0x8000, `${hex} 0f0b`);
+    machine.enter("protected32");
+    machine.set({ RIP: 0x8000, RAX: 0x9000 });
+    const { rip } = machine.runToException();
+    assertEquals(rip, BigInt(0x8000 + hex.length / 2), hex);
   }
 });
