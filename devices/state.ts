@@ -62,6 +62,20 @@ export function address(initial = 0): Field<number> {
   return integer(Number.MAX_SAFE_INTEGER, initial);
 }
 
+/** An integer of `-limit` to `limit`, 0 after reset. */
+export function signed(limit: number): Field<number> {
+  return {
+    initial: () => 0,
+    check(value, path) {
+      const fits = typeof value === "number" && Number.isInteger(value) &&
+        Math.abs(value) <= limit;
+      return fits
+        ? value
+        : fail(path, `an integer of -${limit} to ${limit}`, value);
+    },
+  };
+}
+
 /** A truth value. */
 export function flag(initial = false): Field<boolean> {
   return {

@@ -55,6 +55,12 @@ export class TestInterrupts implements InterruptInputs, MsiSink {
   /** messages that were sent: address and data */
   readonly messages: [number, number][] = [];
   readonly levelTriggered = new Set<number>();
+  readonly pic = {
+    setTrigger: (irq: number, isLevel: boolean) => {
+      if (isLevel) this.levelTriggered.add(irq);
+      else this.levelTriggered.delete(irq);
+    },
+  };
 
   #line(name: string): TestLine {
     const line = this.lines.get(name) ?? new TestLine();
@@ -62,20 +68,16 @@ export class TestInterrupts implements InterruptInputs, MsiSink {
     return line;
   }
 
-  pic(irq: number): TestLine {
+  picIrq(irq: number): TestLine {
     return this.#line(`pic${irq}`);
   }
 
-  ioapic(pin: number): TestLine {
+  ioapicPin(pin: number): TestLine {
     return this.#line(`ioapic${pin}`);
   }
 
-  isa(irq: number): TestLine {
+  isaIrq(irq: number): TestLine {
     return this.#line(`isa${irq}`);
-  }
-
-  setLevelTriggered(irq: number): void {
-    this.levelTriggered.add(irq);
   }
 
   raise(address: number, data: number): void {

@@ -29,7 +29,15 @@ export class ConfigPorts {
   /** CONFIG_ADDRESS */
   address = 0;
 
+  // Registers of others between CF8 and CFB: port CF9 resets machines.
+  readonly #bytes = new Map<number, BusHandler>();
+
   constructor(readonly space: ConfigSpace) {}
+
+  /** Lets another's byte register answer at one of the four ports. */
+  overlay(offset: number, handler: BusHandler): void {
+    this.#bytes.set(offset, handler);
+  }
 
   /** Puts it into its state after power-on. */
   reset(): void {
@@ -38,11 +46,19 @@ export class ConfigPorts {
 
   /** Four ports at CF8; only accesses of 4 bytes reach the register. */
   readonly addressHandler: BusHandler = {
-    read: (_offset, bytes) => bytes === 4 ? this.address : allOnes(bytes),
-    write: (_offset, bytes, value) => {
+    read: (offset, bytes) => {
+      if (bytes === 4) return this.address;
+      return this.#byte(offset, bytes)?.read(0, 1) ?? allOnes(bytes);
+    },
+    write: (offset, bytes, value) => {
       if (bytes === 4) this.address = Number(value);
+      else this.#byte(offset, bytes)?.write(0, 1, value);
     },
   };
+
+  #byte(offset: number, bytes: number): BusHandler | undefined {
+    return bytes === 1 ? this.#bytes.get(offset) : undefined;
+  }
 
   /** Four ports at CFC. */
   readonly dataHandler: BusHandler = {

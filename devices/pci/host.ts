@@ -2,7 +2,7 @@
 // addresses and their interrupt routes. Machines read from it what the ACPI and MP
 // tables tell guests (platform.md sections 4, 5 and 13).
 
-import type { Bus } from "../../vmm/bus.ts";
+import type { Bus, BusHandler } from "../../vmm/bus.ts";
 import type { DeviceState, Lifecycle, Log, MsiSink } from "../../vmm/device.ts";
 import { BarMapper } from "./bars.ts";
 import { ConfigPorts, ecamHandler } from "./config_access.ts";
@@ -116,6 +116,14 @@ export class PciHost implements Lifecycle {
     this.#functions.set(key(location), added);
     device.connect(added);
     return added;
+  }
+
+  /**
+   * Lets a byte register answer at a port inside of CONFIG_ADDRESS, which ranges of a
+   * bus cannot say: port CF9 resets machines.
+   */
+  overlay(port: number, handler: BusHandler): void {
+    this.#ports.overlay(port - CONFIG_PORTS, handler);
   }
 
   /** Assigns addresses and interrupt routes: called once, after the last `add`. */

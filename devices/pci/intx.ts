@@ -9,9 +9,9 @@ import type { PicInputs, PirqRouter } from "./pirq.ts";
 /** What a machine offers as interrupt inputs. */
 export interface InterruptInputs extends PicInputs {
   /** A new source of an I/O APIC input: the input is up while any source is. */
-  ioapic(pin: number): IrqLine;
+  ioapicPin(pin: number): IrqLine;
   /** A new source of an ISA interrupt: its 8259 and its I/O APIC input together. */
-  isa(irq: number): IrqLine;
+  isaIrq(irq: number): IrqLine;
 }
 
 /** Where a pin of a slot leads. */
@@ -78,6 +78,10 @@ export class IntxRouter {
       pirq: pirq.allocate(bootRom ? fixed : undefined),
     };
     this.#routes.set(key, route);
+    const { ioapicPin } = route;
+    if (!this.#lines.has(ioapicPin)) {
+      this.#lines.set(ioapicPin, this.#options.inputs.ioapicPin(ioapicPin));
+    }
     return route;
   }
 
@@ -96,10 +100,7 @@ export class IntxRouter {
     const { ioapicPin } = route;
     const count = (this.#active.get(ioapicPin) ?? 0) + (asserted ? 1 : -1);
     this.#active.set(ioapicPin, count);
-    const line = this.#lines.get(ioapicPin) ??
-      this.#options.inputs.ioapic(ioapicPin);
-    this.#lines.set(ioapicPin, line);
-    line.set(count > 0);
+    this.#lines.get(ioapicPin)?.set(count > 0);
     this.#options.pirq.change(route.pirq, asserted);
   }
 }

@@ -16,9 +16,9 @@ const SCI = 9;
 /** The 8259 side of a machine's interrupts. */
 export interface PicInputs {
   /** A new source of an 8259 input: the input is up while any source is. */
-  pic(irq: number): IrqLine;
-  /** Makes an ISA interrupt level-triggered in the ELCR. */
-  setLevelTriggered(irq: number): void;
+  picIrq(irq: number): IrqLine;
+  /** The 8259s, for what makes an ISA interrupt a level or an edge (ELCR). */
+  readonly pic: { setTrigger(irq: number, isLevel: boolean): void };
 }
 
 const SCHEMA = new StateSchema("pirq", 1, {
@@ -45,6 +45,11 @@ export class PirqRouter {
   constructor(inputs: PicInputs) {
     this.#inputs = inputs;
     this.#irqUsers[SCI] = 1;
+    // All at once: snapshots know lines by the order in which they were made.
+    for (let irq = 0; irq < 16; irq++) {
+      const permitted = (PIRQ_PERMITTED >> irq & 1) === 1;
+      if (permitted) this.#lines.set(irq, inputs.picIrq(irq));
+    }
   }
 
   /** Keeps an ISA interrupt away from automatic choice: a device has it. */
@@ -74,7 +79,7 @@ export class PirqRouter {
     this.#irqUsers[irq]!++;
     this.#registers[pin] = irq;
     this.#routed[pin] = irq;
-    this.#inputs.setLevelTriggered(irq);
+    this.#inputs.pic.setTrigger(irq, true);
   }
 
   /** Whether functions use a pin. */
@@ -106,22 +111,23 @@ export class PirqRouter {
     this.#drive();
   }
 
-  /** Drives every ISA interrupt that is or was routed to. */
+  /** Drives every ISA interrupt that pins can be routed to. */
   #drive(): void {
     const up = new Set<number>();
     for (let pin = 0; pin < PIRQ_PINS; pin++) {
       const irq = this.irq(pin);
       if (irq !== undefined && this.#active[pin]! > 0) up.add(irq);
     }
-    for (const irq of up) {
-      if (!this.#lines.has(irq)) this.#lines.set(irq, this.#inputs.pic(irq));
-    }
     for (const [irq, line] of this.#lines) line.set(up.has(irq));
   }
 
-  /** Routes as after allocation. */
+  /** Routes as after allocation. The 8259s are reset before. */
   reset(): void {
     this.#registers = [...this.#routed];
+    for (const register of this.#routed) {
+      const irq = routedIrq(register);
+      if (irq !== undefined) this.#inputs.pic.setTrigger(irq, true);
+    }
     this.#drive();
   }
 
