@@ -220,8 +220,10 @@ export class PciHost implements Lifecycle {
 
   reset(): void {
     this.#ports.reset();
-    this.pirq.reset();
-    for (const one of this.functions) one.reset();
+    this.pirq.batch(() => {
+      this.pirq.reset();
+      for (const one of this.functions) one.reset();
+    });
   }
 
   save(): DeviceState {
@@ -247,8 +249,13 @@ export class PciHost implements Lifecycle {
         }`,
       );
     }
-    this.pirq.restore(pirq);
-    for (const one of this.functions) one.restore(functions[one.name]!);
+    this.pirq.batch(() => {
+      this.pirq.restore(pirq);
+      for (const one of this.functions) {
+        const saved = functions[one.name];
+        if (saved !== undefined) one.restore(saved);
+      }
+    });
     this.#ports.address = address;
   }
 }

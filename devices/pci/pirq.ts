@@ -41,6 +41,7 @@ export class PirqRouter {
   readonly #irqUsers: number[] = new Array(16).fill(0);
   readonly #lines = new Map<number, IrqLine>();
   readonly #inputs: PicInputs;
+  #held = false;
 
   constructor(inputs: PicInputs) {
     this.#inputs = inputs;
@@ -111,8 +112,20 @@ export class PirqRouter {
     this.#drive();
   }
 
+  /** Changes several things, and drives the lines once: none of them flickers. */
+  batch(act: () => void): void {
+    this.#held = true;
+    try {
+      act();
+    } finally {
+      this.#held = false;
+      this.#drive();
+    }
+  }
+
   /** Drives every ISA interrupt that pins can be routed to. */
   #drive(): void {
+    if (this.#held) return;
     const up = new Set<number>();
     for (let pin = 0; pin < PIRQ_PINS; pin++) {
       const irq = this.irq(pin);
