@@ -28,7 +28,7 @@ const HAS_64_BIT_ENTRY = 1;
 /** The 64-bit entry point lies there in the protected-mode kernel. */
 const ENTRY_64 = 0x200;
 const DEFAULT_ADDRESS = 0x10_0000;
-/** Kernels that do not state a limit for the initial RAM disk accept this one. */
+/** Where the RAM disk of a kernel without a header ends at most. */
 const OLD_INITRD_LIMIT = 0x3800_0000;
 const OLD_COMMAND_LINE_MAX = 255;
 
@@ -127,7 +127,7 @@ function readBzImage(file: LoaderFile): BzImage {
     is64Bit,
     span: Math.max(needed, payload.length),
     addresses: addressesOf(reader, version),
-    initrdLimit: reader.u32(FIELD.INITRD_MAX) + 1 || OLD_INITRD_LIMIT,
+    initrdLimit: reader.u32(FIELD.INITRD_MAX) + 1,
     commandLineMax: version >= 0x206
       ? reader.u32(FIELD.COMMAND_LINE_SIZE)
       : OLD_COMMAND_LINE_MAX,
