@@ -145,6 +145,8 @@ export interface CpuOptions {
   readonly bus?: DeviceBus;
   /** interrupt controller in this thread */
   readonly interrupts?: InterruptSource;
+  /** called between blocks, at least once in 20,000 instructions */
+  readonly poll?: () => void;
   /** the host's time stamp counter; the default counts nanoseconds */
   readonly readTsc?: () => bigint;
   /** 64 random bits; the default is the host's generator */
@@ -211,7 +213,7 @@ export class VirtualCpu {
       memory: options.memory,
       host: this.#host(),
       supports: (code) => this.cpuid.supports(code),
-      isAmd: config.vendor === "amd",
+      decoderOptions: this.cpuid.decoderOptions,
       compile: options.compile ?? false,
     });
     this.#msrs = new MsrFile({
@@ -613,6 +615,7 @@ export class VirtualCpu {
         return this.#plain(EXIT_CODE.REQIDLE);
       }
       if (left <= 0) return this.#plain(EXIT_CODE.BOGUS);
+      this.#options.poll?.();
       this.#sync();
       const event = this.#events();
       if (event !== undefined) return event;
