@@ -2,12 +2,14 @@
 // pages they came from, so that writes drop them (Intel SDM vol. 3, 12.6).
 
 import {
-  type Code,
+  Code,
   CodeExt,
   Decoder,
   DecoderError,
+  DecoderOptions,
   Instruction,
   MemorySizeExt,
+  Mnemonic,
   OpKind,
   Register,
 } from "iced-x86";
@@ -290,6 +292,10 @@ export class BlockCache {
       writer.raise(VECTOR.GP, 0, inPage);
       return this.#finish(writer, [page], offset, mode, limit);
     }
+    if (this.#isUndefined(bytes, mode)) {
+      writer.raise(VECTOR.UD, -1, inPage);
+      return this.#finish(writer, [page], offset, mode, limit);
+    }
     const second = this.#source.nextPage();
     if (second === undefined) return undefined;
     const both = new Uint8Array(bytes.length + MAX_LENGTH);
@@ -306,6 +312,28 @@ export class BlockCache {
     }
     const pages = [page, Math.floor(second / 4096)];
     return this.#finish(crossing, pages, offset, mode, limit);
+  }
+
+  // Whether nothing that may follow the bytes makes them an instruction: then
+  // #UD comes before a fault on what follows. UD0 and UD1 have no operands to
+  // wait for either, as AMD's processors have it.
+  #isUndefined(bytes: Uint8Array, mode: number): boolean {
+    const { decoderOptions } = this.#source;
+    const opcode = bytes.find((byte) => !isPrefix(byte, codeSize(mode)));
+    if (opcode !== undefined && LONG_PREFIXES.has(opcode)) return false;
+    const options = decoderOptions | DecoderOptions.NoInvalidCheck;
+    const padded = new Uint8Array(bytes.length + MAX_LENGTH);
+    padded.set(bytes);
+    for (let next = 0; next < 256; next++) {
+      padded[bytes.length] = next;
+      const decoder = new Decoder(codeSize(mode), padded, options);
+      decoder.decodeOut(this.#instruction);
+      decoder.free();
+      const { code, mnemonic } = this.#instruction;
+      const undefines = mnemonic === Mnemonic.Ud0 || mnemonic === Mnemonic.Ud1;
+      if (code !== Code.INVALID && !undefines) return false;
+    }
+    return true;
   }
 
   // Decodes until a block ends; answers the number of instructions.
@@ -602,11 +630,14 @@ class BlockWriter {
     const isBased = segment === Register.FS || segment === Register.GS;
     const isFree = isOffset(form) ||
       (this.#code === 64 ? !isBased : this.#shape.flat && !isBased);
+    const bytes = MemorySizeExt.size(instruction.memorySize);
     const step = isFree
       ? steps.EA_FLAT
-      : this.#code === 64
-      ? steps.EA_BASED
-      : steps.EA_CHECKED;
+      : this.#code !== 64
+      ? steps.EA_CHECKED
+      : address === 64 && bytes > 0 && isAnywhere(instruction)
+      ? steps.EA_BASED_CHECKED
+      : steps.EA_BASED;
     const at = this.#record(step, { ...this.#shape, address });
     this.#source.state.setUint16(at + REC_SITE, site, true);
     this.#setBase(at, 0, instruction, at + RECORD_STRIDE);
@@ -614,10 +645,9 @@ class BlockWriter {
     this.#operand(at, 2, Math.log2(instruction.memoryIndexScale));
     this.#setDisplacement(at, instruction, form);
     if (step === steps.EA_BASED) this.#imm(at, slot);
-    if (step === steps.EA_CHECKED) {
-      const bytes = MemorySizeExt.size(instruction.memorySize) || 1;
+    if (step === steps.EA_CHECKED || step === steps.EA_BASED_CHECKED) {
       const write = form.access === "read" ? 0 : 1;
-      this.#imm(at, Number(steps.packCheck(slot, bytes, write)));
+      this.#imm(at, Number(steps.packCheck(slot, bytes || 1, write)));
     }
   }
 
@@ -725,6 +755,26 @@ class BlockWriter {
     this.#imm(at, target);
     this.#stubs.push({ owner: at, target });
   }
+}
+
+const PREFIXES: ReadonlySet<number> = new Set([
+  ...[0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x66, 0x67, 0xf0, 0xf2, 0xf3],
+]);
+
+/** What VEX, EVEX and XOP begin with: a byte more does not yet tell an opcode. */
+const LONG_PREFIXES: ReadonlySet<number> = new Set([0xc4, 0xc5, 0x62, 0x8f]);
+
+function isPrefix(byte: number, code: ModeSize): boolean {
+  return PREFIXES.has(byte) || (code === 64 && byte >> 4 === 4);
+}
+
+// Whether the 64-bit effective address is not a displacement (or next to RIP),
+// which is always canonical.
+function isAnywhere(instruction: Instruction): boolean {
+  const base = instruction.memoryBase;
+  return (base !== Register.None && base !== Register.RIP) ||
+    instruction.memoryIndex !== Register.None ||
+    hasWideDisplacement(instruction);
 }
 
 // Whether the operand is an absolute address that does not fit a displacement.

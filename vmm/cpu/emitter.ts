@@ -399,7 +399,9 @@ export class Emitter {
     const isBased = segment === FS || segment === GS;
     if (this.shape.code === 64) {
       if (!isBased) return f.let(offset);
-      return f.let(offset.add(cpu.state.load64(0, segment + SEG_BASE)));
+      const kept = f.let(offset);
+      this.checkOffset(kept, bytes);
+      return f.let(kept.add(cpu.state.load64(0, segment + SEG_BASE)));
     }
     if (this.shape.flat && !isBased) return f.let(zeroExtend(offset, 32));
     const site = segment === SS ? this.site().or(SITE_STACK) : this.site();
@@ -420,8 +422,10 @@ export class Emitter {
     const segment = f.let(slot);
     const isBased = segment.geU(FS);
     if (this.shape.code === 64) {
+      const kept = f.let(offset);
+      f.if(isBased, () => this.checkOffset(kept, bytes));
       const base = cpu.state.load64(segment, SEG_BASE);
-      return f.let(offset.add(base.when(isBased, 0)));
+      return f.let(kept.add(base.when(isBased, 0)));
     }
     const checked = () => {
       const site = this.site();
@@ -438,6 +442,19 @@ export class Emitter {
     if (!this.shape.flat) return checked();
     const plain = zeroExtend(offset, 32);
     return f.ifValue(isBased, "i64", checked, () => plain);
+  }
+
+  /**
+   * Raises #GP(0) where an offset in FS or GS is not canonical, from its first byte
+   * to its last, before the base is added: AMD's processors want both so, the offset
+   * and the sum, of which the manuals only name the sum. For 64-bit mode.
+   */
+  checkOffset(offset: I64, bytes: I32Like): void {
+    if (this.shape.address !== 64) return;
+    const beyond = (at: I64) => at.shl(16).shrS(16).xor(at);
+    const last = this.let(offset.add(i32(bytes).toI64U()).sub(1));
+    const bad = beyond(offset).or(beyond(last)).ne(0);
+    this.f.if(bad, () => this.call("badAddress", this.site()));
   }
 
   // --- Stack ---------------------------------------------------------------

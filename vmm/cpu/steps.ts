@@ -50,14 +50,26 @@ export const EA_FLAT = step(
   { axes: ["address"] },
 );
 
-/** Effective address plus a segment base; the immediate is the segment's slot. */
+/**
+ * Effective address plus a segment base, in 64-bit mode, where the address is
+ * canonical without it; the immediate is the segment's slot.
+ */
 export const EA_BASED = step("ea based", (x) => {
   const slot = x.fields.imm().toI32();
   const base = x.cpu.state.load64(slot, SEG_BASE);
   setAddress(x, effective(x).add(base));
 }, { axes: ["address"] });
 
-/** Packs what `EA_CHECKED` needs into its immediate. */
+/** As `EA_BASED`, for addresses that may be anything. */
+export const EA_BASED_CHECKED = step("ea based checked", (x) => {
+  const packed = x.imm();
+  const offset = x.let(effective(x));
+  x.checkOffset(offset, x.let(packed.toI32().shrU(16)));
+  const base = x.cpu.state.load64(packed.toI32().and(0xffff), SEG_BASE);
+  setAddress(x, offset.add(base));
+}, { axes: ["address"] });
+
+/** Packs what the checked steps need into their immediates. */
 export function packCheck(
   slot: number,
   bytes: number,

@@ -35,6 +35,8 @@ export interface SnippetInstruction {
   undefinedFlags: number;
   /** The same for the x87 status word. */
   undefinedStatus: number;
+  /** Whether it has a REP prefix. */
+  repeats: boolean;
   /** By operand, as far as operands are registers. */
   registers: readonly number[];
   /** Linear address of the memory operand. */
@@ -250,9 +252,8 @@ function taintAfter(
     return undefined;
   }
   const left = undefinedFlags(mnemonic, size, shiftCount(draft, plan));
-  const written = mayKeepFlags(mnemonic)
-    ? 0
-    : architecturalFlags(instruction.rflagsModified);
+  const mayKeep = mayKeepFlags(mnemonic) || plan.repeat !== "none";
+  const written = mayKeep ? 0 : architecturalFlags(instruction.rflagsModified);
   return {
     flags: before.flags & ~written | left,
     // That a later instruction defines them is not tracked: comparisons are tested on their own.
@@ -389,6 +390,7 @@ export class Generator {
       length: (starts[index + 1] ?? code.length) - starts[index]!,
       undefinedFlags: taints[index]!.flags,
       undefinedStatus: taints[index]!.status,
+      repeats: plan.repeat !== "none",
       registers: plan.registers,
       ...(plan.memory ? { target: plan.memory.target } : {}),
     }));

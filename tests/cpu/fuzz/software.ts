@@ -46,6 +46,8 @@ const USER_READ = 5n;
 const SUPERVISOR = 3n;
 const INSTRUCTION_LIMIT = 4096;
 const ALL_EXCEPTIONS = 0xffff_ffff;
+const INT3 = 0xcc;
+const INTO = 0xce;
 
 const CS64 = 0xa0fb;
 const CS32 = 0xc0fb;
@@ -111,7 +113,7 @@ class SoftwareExecutor implements Executor {
     map(TABLES + 0x1000, CODE_BASE, CODE_SIZE, CODE_AT, USER_READ);
     map(TABLES + 0x2000, DATA_BASE, DATA_SIZE, DATA_AT, USER | NX);
     map(TABLES + 0x3000, STACK_BASE, STACK_SIZE, STACK_AT, USER | NX);
-    this.#bytes.fill(0xcc, CODE_AT, CODE_AT + CODE_SIZE);
+    this.#bytes.fill(INT3, CODE_AT, CODE_AT + CODE_SIZE);
   }
 
   #setControl(): void {
@@ -178,22 +180,30 @@ class SoftwareExecutor implements Executor {
     const isException = exit.code === EXIT_CODE.EXCEPTION;
     const vector = isException ? exit.vector : OUTCOME.timeout;
     const rip = cpu.getRegister(REGISTER.RIP);
-    const codeAt = CODE_AT + c.codeBase - CODE_BASE;
-    this.#bytes.fill(0xcc, codeAt, codeAt + c.code.length);
     const stackAt = STACK_AT + STACK_WINDOW_AT - STACK_BASE;
     const dataAt = DATA_AT + c.dataBase - DATA_BASE;
-    return {
+    const outcome = {
       vector,
       errorCode: (isException ? exit.errorCode : 0) ?? 0,
       cr2: vector === 14 ? cpu.getRegister(REGISTER.CR2) : 0n,
       // INT3 and INTO are reported behind them, as their delivery would.
-      rip: vector === 3 || vector === 4 ? rip + 1n : rip,
+      rip: vector === 3 || vector === 4 ? this.#behind(rip) : rip,
       gpr: BigUint64Array.from(GPR_NUMBERS, (n) => cpu.getRegister(n)),
       rflags: cpu.getRegister(REGISTER.RFLAGS),
       fx: cpu.getFxImage(),
       data: this.#bytes.slice(dataAt, dataAt + c.data.length),
       stack: this.#bytes.slice(stackAt, stackAt + STACK_WINDOW),
     };
+    const codeAt = CODE_AT + c.codeBase - CODE_BASE;
+    this.#bytes.fill(INT3, codeAt, codeAt + c.code.length);
+    return outcome;
+  }
+
+  // The end of an instruction of one byte and its prefixes.
+  #behind(rip: bigint): bigint {
+    let at = CODE_AT + Number(rip) - CODE_BASE;
+    while (this.#bytes[at] !== INT3 && this.#bytes[at] !== INTO) at++;
+    return BigInt(CODE_BASE + at + 1 - CODE_AT);
   }
 }
 

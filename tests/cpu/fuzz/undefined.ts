@@ -4,7 +4,8 @@
 import { Mnemonic } from "iced-x86";
 
 const CF = 0x1, PF = 0x4, AF = 0x10, ZF = 0x40, SF = 0x80, OF = 0x800;
-const ALL_FLAGS = CF | PF | AF | ZF | SF | OF;
+/** The arithmetic flags. */
+export const ALL_FLAGS = CF | PF | AF | ZF | SF | OF;
 /** x87 condition codes, where the status word has them. */
 const C0 = 0x100, C1 = 0x200, C2 = 0x400, C3 = 0x4000;
 
@@ -291,3 +292,33 @@ export const MANY_LOADS = mnemonics(
     "Bound",
   ] as const,
 );
+
+/**
+ * Where one of these faults in the middle of its repetition, Intel's processors restore the flags
+ * (SDM, REP) and AMD's leave those of the last comparison.
+ */
+export const STRING_COMPARES = mnemonics(
+  ...[
+    "Cmpsb",
+    "Cmpsw",
+    "Cmpsd",
+    "Cmpsq",
+    "Scasb",
+    "Scasw",
+    "Scasd",
+    "Scasq",
+  ] as const,
+);
+
+/**
+ * The bit in MXCSR for misaligned SSE operands (APM volume 2, 11.3.2): reserved on processors
+ * without that feature of AMD's, as the software CPU is, and so not to be loaded there.
+ */
+export const MISALIGNED_SSE = 0x20000;
+
+/** What loads MXCSR, and where in its operand. */
+export const MXCSR_LOADS: ReadonlyMap<Mnemonic, number> = new Map([
+  [Mnemonic.Ldmxcsr, 0],
+  [Mnemonic.Fxrstor, 24],
+  [Mnemonic.Fxrstor64, 24],
+]);

@@ -1,7 +1,7 @@
 // Small instructions without a family: sign extensions of the accumulator, single
 // flags, LAHF SAHF SALC, XLAT, LOOP and JCXZ, BOUND, UD (Intel SDM vol. 2).
 
-import { type Emitter, REG } from "../emitter.ts";
+import { type Emitter, REG, widthOf } from "../emitter.ts";
 import { FLAG, type OpSize, signExtend, zeroExtend } from "../flags.ts";
 import { exists, type Form, form, forms } from "../form.ts";
 import { SYSTEM_FLAGS } from "../state.ts";
@@ -143,15 +143,17 @@ function jumpsIfZero(): Form[] {
 
 // --- The rest ----------------------------------------------------------------
 
-// Both bounds lie in one operand of twice the size, the lower one first.
+// Both bounds lie in one operand of twice the size, the lower one first; each is
+// aligned on its own.
 function bound(name: string, size: 16 | 32): Form {
+  const bytes = widthOf(size);
   return form(name, (x) => {
     const extend = (value: I64) => x.let(signExtend(value, size));
-    const pair = x.load(size === 16 ? 4 : 8, x.address());
+    const la = x.address();
+    const lower = extend(x.load(bytes, la));
+    const upper = extend(x.load(bytes, x.let(la.add(bytes))));
     const index = extend(x.read(0));
-    const isOut = index.ltS(extend(pair)).or(
-      index.gtS(extend(pair.shrU(size))),
-    );
+    const isOut = index.ltS(lower).or(index.gtS(upper));
     x.f.if(isOut, () => x.raise(VECTOR.BR));
   });
 }

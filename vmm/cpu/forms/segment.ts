@@ -3,7 +3,7 @@
 // SMSW, LMSW (Intel SDM vol. 2; vol. 3, 2.8.1, 5.10).
 
 import { type Emitter, SEGMENT_SLOTS, widthOf } from "../emitter.ts";
-import { FLAG, type OpSize } from "../flags.ts";
+import type { OpSize } from "../flags.ts";
 import { exists, type Form, form } from "../form.ts";
 import {
   CPL,
@@ -19,7 +19,7 @@ import {
   SS,
   TR,
 } from "../state.ts";
-import { type I32, i32, type I64, i64 } from "../wasm/mod.ts";
+import { type I32, i32, type I64 } from "../wasm/mod.ts";
 import { VECTOR } from "../runtime/traps.ts";
 import { CR0_PE } from "../runtime/walk.ts";
 import { readPointer } from "./far.ts";
@@ -226,21 +226,15 @@ function inspections(): Form[] {
   return [...reads, ...checks];
 }
 
-function setZf(x: Emitter, on: I32): void {
-  const others = x.flags.value().and(~FLAG.ZF);
-  x.flags.assign(x.let(others.or(i64(FLAG.ZF).when(on, 0))));
-}
-
+// Memory is written only where it changes, as AMD's processors have it.
 function adjust(): Form[] {
   return ["Arpl_rm16_r16", "Arpl_r32m16_r32"].map((name) =>
     form(name, (x) => {
       const rpl = x.let(x.read(1, 16).and(3));
-      x.update(
-        0,
-        (a) => a.and(~3).or(rpl).when(a.and(3).ltU(rpl), a),
-        (a) => setZf(x, x.let(a.and(3).ltU(rpl))),
-        16,
-      );
+      const old = x.read(0, 16);
+      const less = x.let(old.and(3).ltU(rpl));
+      x.f.if(less, () => x.write(0, old.and(~3).or(rpl), 16));
+      x.flags.setZf(less);
     }, { access: "update" })
   );
 }

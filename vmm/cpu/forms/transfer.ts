@@ -65,9 +65,12 @@ function extend(mnemonic: string, signed: boolean): Form[] {
       .concat(["r16_rm32", "r32_rm32", "r64_rm32"])
       .map((s) => `${mnemonic}_${s}`),
   );
+  // MOVSXD with operands of 16 bits reads 32 of memory on AMD's processors.
+  const isMovsxd = mnemonic === "Movsxd";
   return forms(names, (x) => {
-    const value = x.read(1);
-    x.write(0, signed ? signExtend(value, x.size(1)) : value);
+    const value = isMovsxd ? x.read(1, 32) : x.read(1);
+    const size = isMovsxd ? 32 : x.size(1);
+    x.write(0, signed ? signExtend(value, size) : value);
   });
 }
 
