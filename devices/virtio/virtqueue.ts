@@ -58,6 +58,18 @@ export function legacyAreas(pageFrame: number, size: number): QueueAreas {
   return { descriptors, available, used };
 }
 
+/** Reads each field once: they may change between two looks. */
+function readDescriptor(table: DataView, at: number): Descriptor {
+  const low = table.getUint32(at, true);
+  const high = table.getUint32(at + 4, true);
+  return {
+    gpa: high >= 2 ** 20 ? NOWHERE : high * 2 ** 32 + low,
+    length: table.getUint32(at + 8, true),
+    flags: table.getUint16(at + 12, true),
+    next: table.getUint16(at + 14, true),
+  };
+}
+
 /** One queue of a device. */
 export class Virtqueue {
   state: QueueState = QUEUE_STATE.initial();
@@ -176,7 +188,7 @@ export class Virtqueue {
     const writable: Segment[] = [];
     const add = (d: Descriptor) => this.#addSegment(d, readable, writable);
     const { descriptors, size } = this.state;
-    const last = this.#walk(descriptors, size, head, add);
+    const last = this.#walk(this.#table(descriptors, size, 16), head, add);
     if (last !== undefined) {
       if (!this.#has(INDIRECT_DESC)) {
         throw new VirtqueueError("indirect descriptor was not negotiated");
@@ -192,17 +204,17 @@ export class Virtqueue {
    * @returns the indirect descriptor that ended it, if one did
    */
   #walk(
-    gpa: number,
-    size: number,
+    table: DataView,
     first: number,
     add: (descriptor: Descriptor) => void,
   ): Descriptor | undefined {
+    const size = table.byteLength / DESCRIPTOR_BYTES;
     let index = first;
     for (let fuel = size; fuel > 0; fuel--) {
       if (index >= size) {
         throw new VirtqueueError(`descriptor ${index} is not below ${size}`);
       }
-      const descriptor = this.#descriptor(gpa + DESCRIPTOR_BYTES * index);
+      const descriptor = readDescriptor(table, DESCRIPTOR_BYTES * index);
       if ((descriptor.flags & INDIRECT) !== 0) return descriptor;
       add(descriptor);
       if ((descriptor.flags & NEXT) === 0) return undefined;
@@ -221,23 +233,14 @@ export class Virtqueue {
     if (!fits || (flags & NEXT) !== 0) {
       throw new VirtqueueError(`indirect table of ${length} bytes`);
     }
-    if (this.#walk(gpa, count, 0, add) !== undefined) {
+    if (this.#walk(this.#table(gpa, count, 1), 0, add) !== undefined) {
       throw new VirtqueueError("indirect descriptor in an indirect table");
     }
   }
 
-  #descriptor(gpa: number): Descriptor {
-    // A copy: the fields cannot change between check and use.
-    const bytes = this.#area(gpa, DESCRIPTOR_BYTES, 1).slice();
-    const view = new DataView(bytes.buffer, bytes.byteOffset);
-    const high = view.getUint32(4, true);
-    const low = view.getUint32(0, true);
-    return {
-      gpa: high >= 2 ** 20 ? NOWHERE : high * 2 ** 32 + low,
-      length: view.getUint32(8, true),
-      flags: view.getUint16(12, true),
-      next: view.getUint16(14, true),
-    };
+  #table(gpa: number, count: number, align: number): DataView {
+    const bytes = this.#area(gpa, DESCRIPTOR_BYTES * count, align);
+    return new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   }
 
   #addSegment(
