@@ -9,6 +9,7 @@ export interface ConfigNode {
 
 /** A value is not what its key takes. */
 export class ConfigValueError extends Error {
+  /** its kind, for callers that tell errors apart */
   override readonly name = "ConfigValueError";
 }
 

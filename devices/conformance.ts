@@ -8,6 +8,7 @@ import type { Lifecycle } from "../vmm/device.ts";
 
 /** A device and the ranges that it answers for. */
 export interface Subject {
+  /** what is tested */
   readonly device: Lifecycle;
   /** ranges by name */
   readonly ranges: readonly {

@@ -16,6 +16,7 @@ export interface Register<Name extends string> {
   readonly offset: number;
   /** its bytes: 1, 2 or 4 */
   readonly width: 1 | 2 | 4;
+  /** what software may do to it */
   readonly access: Access;
   /** what the core knows it by */
   readonly name: Name;
@@ -62,6 +63,8 @@ export class RegisterMap<Name extends string> {
   readonly #exact: boolean;
 
   /**
+   * Declares the registers of a range.
+   *
    * @param length bytes in the range
    * @param registers what is in it; holes read all ones
    * @throws {RangeError} where two overlap or one leaves the range

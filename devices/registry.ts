@@ -30,11 +30,15 @@ import { VirtioRnd } from "./virtio/virtio_rnd.ts";
 
 /** What a device is made from: its configuration and what the machine has for it. */
 export interface DeviceContext {
+  /** where the function is */
   readonly location: PciLocation;
   /** its keys, below `pci.B.S.F` */
   readonly node: ConfigNode;
+  /** guest memory */
   readonly memory: DeviceMemory;
+  /** guest time */
   readonly clock: Clock;
+  /** for messages to the operator */
   readonly log: Log;
   /** interrupt routing of the PCI host, for the LPC bridge */
   readonly pirq: PirqRouter;
@@ -58,11 +62,13 @@ export interface Emulation {
 
 /** A name that `-s` does not know. */
 export class UnknownEmulationError extends Error {
+  /** its kind, for callers that tell errors apart */
   override readonly name = "UnknownEmulationError";
 }
 
 /** An emulation of bhyve's that is not built yet. */
 export class EmulationNotBuiltError extends Error {
+  /** its kind, for callers that tell errors apart */
   override readonly name = "EmulationNotBuiltError";
 }
 

@@ -6,6 +6,7 @@ import type { DeviceState } from "../vmm/device.ts";
 
 /** A snapshot does not fit the device that should take it. */
 export class StateError extends Error {
+  /** its kind, for callers that tell errors apart */
   override readonly name = "StateError";
 }
 
@@ -180,6 +181,8 @@ function checkFields<F extends Fields>(
 /** The whole state of one kind of device. */
 export class StateSchema<F extends Fields> {
   /**
+   * Declares a state.
+   *
    * @param kind which kind of device, such as `uart16550`
    * @param version counts incompatible changes of the fields
    * @param fields what is in it

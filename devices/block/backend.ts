@@ -4,6 +4,7 @@
 
 /** Why a request could not be done. */
 export class BlockError extends Error {
+  /** its kind, for callers that tell errors apart */
   override readonly name = "BlockError";
 }
 
@@ -15,6 +16,7 @@ export interface BlockBackend {
   readonly sectorSize: number;
   /** bytes of a physical sector: a power of two, at least `sectorSize` */
   readonly physicalSectorSize: number;
+  /** whether writes are refused */
   readonly readOnly: boolean;
   /** whether `discard` gives space back */
   readonly canDiscard: boolean;

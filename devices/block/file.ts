@@ -54,6 +54,7 @@ function defaultSectors(info: Deno.FileInfo): SectorSizes {
 
 /** A disk in a file. */
 export class FileBackend implements BlockBackend {
+  /** whether writes are refused */
   readonly readOnly: boolean;
   readonly sectorSize: number;
   readonly physicalSectorSize: number;
@@ -64,7 +65,11 @@ export class FileBackend implements BlockBackend {
   readonly #writeThrough: boolean;
   #resized: () => void = () => {};
 
-  /** @throws {BlockError} where it cannot be opened */
+  /**
+   * Opens a file.
+   *
+   * @throws {BlockError} where it cannot be opened
+   */
   constructor(options: BlockOptions) {
     [this.#file, this.readOnly] = openBest(options);
     this.ident = options.path;

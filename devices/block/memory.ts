@@ -4,8 +4,11 @@ import { type BlockBackend, BlockError, checkRange } from "./backend.ts";
 
 /** How to make a disk in memory. */
 export interface MemoryBackendOptions {
+  /** bytes of a sector: default 512 */
   readonly sectorSize?: number;
+  /** whether writes are refused */
   readonly readOnly?: boolean;
+  /** what a serial number is made of: default `ram` */
   readonly ident?: string;
 }
 
@@ -13,13 +16,18 @@ export interface MemoryBackendOptions {
 export class MemoryBackend implements BlockBackend {
   readonly sectorSize: number;
   readonly physicalSectorSize: number;
+  /** whether writes are refused */
   readonly readOnly: boolean;
   readonly canDiscard: boolean;
   readonly ident: string;
   #bytes: Uint8Array;
   #resized: () => void = () => {};
 
-  /** @param size bytes; a multiple of the sector size */
+  /**
+   * Makes a disk of zeros.
+   *
+   * @param size bytes; a multiple of the sector size
+   */
   constructor(size: number, options: MemoryBackendOptions = {}) {
     this.sectorSize = options.sectorSize ?? 512;
     this.physicalSectorSize = this.sectorSize;

@@ -19,17 +19,25 @@ export const BLOCK_KEYS: Readonly<Record<string, string>> = {
 
 /** Sector sizes in bytes. */
 export interface SectorSizes {
+  /** what requests are multiples of */
   readonly logical: number;
+  /** what the medium writes at once */
   readonly physical: number;
 }
 
 /** How to open a disk's contents. */
 export interface BlockOptions {
+  /** file or device */
   readonly path: string;
+  /** whether writes are refused */
   readonly readOnly: boolean;
+  /** whether each write reaches the medium before it ends */
   readonly writeThrough: boolean;
+  /** whether the host's cache is to be bypassed */
   readonly noCache: boolean;
+  /** whether discarding is refused */
   readonly noDelete: boolean;
+  /** sizes that replace the medium's own */
   readonly sectors?: SectorSizes;
 }
 

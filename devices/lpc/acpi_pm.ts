@@ -58,6 +58,7 @@ const GPE_REGISTERS = new RegisterMap<Name>(2, [
 
 /** What the power management registers act on. */
 export interface AcpiPmOptions {
+  /** where its ports are claimed */
   readonly ports: Bus;
   /** for the SCI: level-triggered ISA interrupt 9 */
   readonly interrupts: Pick<InterruptInputs, "isaIrq" | "pic">;
@@ -74,6 +75,7 @@ export class AcpiPm implements Lifecycle, RegisterCore<Name> {
   readonly #options: AcpiPmOptions;
   readonly #sci: IrqLine;
 
+  /** Claims its ports and its interrupt. */
   constructor(options: AcpiPmOptions) {
     this.#options = options;
     this.#sci = options.interrupts.isaIrq(SCI_IRQ);

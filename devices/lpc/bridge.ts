@@ -26,10 +26,13 @@ function pinAt(offset: number): number | undefined {
 export class LpcBridge implements PciDevice {
   readonly model = "lpc";
   readonly name = "lpc";
+  /** identification registers */
   readonly identity: PciIdentity;
   readonly #pirq: PirqRouter;
 
   /**
+   * Makes a bridge.
+   *
    * @param pirq the routing of the host, which saves it
    * @param identity overrides of the model's identity
    */

@@ -24,10 +24,13 @@ export interface ChipsetEvents {
 
 /** What a chipset is made from. */
 export interface ChipsetOptions {
+  /** where its ports are claimed */
   readonly ports: Bus;
+  /** inputs of the interrupt controllers */
   readonly interrupts: InterruptInputs;
   /** the PCI host: interrupt routing, and the ports around CF9 */
   readonly pci: ConfigOverlay & { readonly pirq: PirqRouter };
+  /** who is told what the guest asks for */
   readonly events: ChipsetEvents;
   /** whether an `lpc` bridge is configured: COM ports are behind it */
   readonly lpc: boolean;
@@ -37,11 +40,16 @@ export interface ChipsetOptions {
 
 /** Devices at fixed ports. */
 export class Chipset {
+  /** keyboard controller */
   readonly i8042: I8042;
+  /** power management registers */
   readonly acpi: AcpiPm;
+  /** small ports that reset the machine */
   readonly reset: ResetPorts;
+  /** serial ports */
   readonly coms: readonly ComPort[];
 
+  /** Makes every device; each claims its ports. */
   constructor(options: ChipsetOptions) {
     const { ports, interrupts, events, pci } = options;
     for (const irq of [KEYBOARD_IRQ, MOUSE_IRQ]) pci.pirq.reserve(irq);

@@ -63,8 +63,11 @@ const SCHEMA = new StateSchema("i8042", 1, {
 
 /** What the controller drives. */
 export interface I8042Options {
+  /** where its ports are claimed */
   readonly ports: Bus;
+  /** ISA interrupt 1 */
   readonly keyboardIrq: IrqLine;
+  /** ISA interrupt 12 */
   readonly mouseIrq: IrqLine;
   /** The guest pulled the reset line. */
   reset(): void;
@@ -73,11 +76,14 @@ export interface I8042Options {
 /** The keyboard controller. */
 export class I8042 implements Lifecycle {
   readonly name = "i8042";
+  /** what keys are given to */
   readonly keyboard = new Ps2Keyboard(() => this.#fill());
+  /** what pointer movement is given to */
   readonly mouse = new Ps2Mouse(() => this.#fill());
   #s = SCHEMA.initial();
   readonly #options: I8042Options;
 
+  /** Claims its ports. */
   constructor(options: I8042Options) {
     this.#options = options;
     const claim = (start: number, handler: BusHandler, name: string) =>

@@ -35,7 +35,11 @@ export const KEYBOARD_STATE = new StateSchema("ps2-keyboard", 1, {
 export class Ps2Keyboard {
   #s = KEYBOARD_STATE.initial();
 
-  /** @param ready called when it has something to say */
+  /**
+   * Makes a keyboard.
+   *
+   * @param ready called when it has something to say
+   */
   constructor(readonly ready: () => void) {}
 
   /** Lights: bit 0 scroll lock, 1 number lock, 2 capitals lock. */

@@ -51,7 +51,11 @@ function clamp(value: number, limit: number): number {
 export class Ps2Mouse {
   #s = MOUSE_STATE.initial();
 
-  /** @param ready called when it has something to say */
+  /**
+   * Makes a mouse.
+   *
+   * @param ready called when it has something to say
+   */
   constructor(readonly ready: () => void) {}
 
   /**

@@ -31,6 +31,8 @@ export class ResetPorts implements Lifecycle {
   readonly #reset: () => void;
 
   /**
+   * Claims its ports.
+   *
    * @param pci has the ports around CF9
    * @param reset called when the guest resets the machine
    */

@@ -37,6 +37,7 @@ export class Bar {
   readonly #range: Pick<BusRange, "handler" | "name">;
   #claimed: BusRange | undefined;
 
+  /** Makes a BAR; its address comes later. */
   constructor(
     readonly declaration: BarDeclaration,
     owner: string,
@@ -131,6 +132,7 @@ export class BarMapper {
   // range becomes free, since firmware moves BARs one after the other.
   readonly #blocked = new Set<Bar>();
 
+  /** Makes a mapper of the BARs on two buses. */
   constructor(readonly ports: Bus, readonly memory: Bus, readonly log: Log) {}
 
   #bus(bar: Bar): Bus {

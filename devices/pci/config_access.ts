@@ -32,6 +32,7 @@ export class ConfigPorts {
   // Registers of others between CF8 and CFB: port CF9 resets machines.
   readonly #bytes = new Map<number, BusHandler>();
 
+  /** Makes the ports of a configuration space. */
   constructor(readonly space: ConfigSpace) {}
 
   /** Lets another's byte register answer at one of the four ports. */

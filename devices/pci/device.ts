@@ -16,12 +16,17 @@ export interface PciLocation {
 
 /** Identification registers of the configuration header. */
 export interface PciIdentity {
+  /** vendor ID */
   readonly vendor: number;
+  /** device ID */
   readonly device: number;
   /** base class, subclass and interface: 0xBBSSII */
   readonly classCode: number;
+  /** revision: default 0 */
   readonly revision?: number;
+  /** subsystem vendor ID: default 0 */
   readonly subsystemVendor?: number;
+  /** subsystem ID: default 0 */
   readonly subsystem?: number;
 }
 
@@ -32,6 +37,7 @@ export type BarKind = "io" | "mem32" | "mem64";
 export interface BarDeclaration {
   /** 0 to 5 */
   readonly index: number;
+  /** address space */
   readonly kind: BarKind;
   /** bytes; rounded up to a power of two */
   readonly size: number;
@@ -41,6 +47,7 @@ export interface BarDeclaration {
 
 /** A capability of the list in configuration space. */
 export interface PciCapability {
+  /** capability ID */
   readonly id: number;
   /** its bytes after ID and next pointer */
   readonly body: Uint8Array;
@@ -54,6 +61,7 @@ export interface PciCapability {
 
 /** What a PCI function is given: its interrupts and what it must know of itself. */
 export interface PciPort {
+  /** where the function is */
   readonly location: PciLocation;
   /** Whether messages of the kind are switched on. */
   readonly msiEnabled: boolean;
@@ -73,8 +81,11 @@ export interface PciPort {
 export interface PciDevice extends Lifecycle {
   /** emulation name, as `-s` gives it */
   readonly model: string;
+  /** identification registers */
   readonly identity: PciIdentity;
+  /** base address registers */
   readonly bars?: readonly BarDeclaration[];
+  /** capabilities behind those for messages */
   readonly capabilities?: readonly PciCapability[];
   /** how many messages it asks for by MSI: a power of two up to 32 */
   readonly msiVectors?: number;

@@ -27,11 +27,17 @@ import * as R from "./registers.ts";
 
 /** What a function needs of its host bridge. */
 export interface FunctionHost {
+  /** where I/O BARs are claimed */
   readonly ports: Bus;
+  /** where memory BARs are claimed */
   readonly memory: Bus;
+  /** for messages to the operator */
   readonly log: Log;
+  /** where messages go */
   readonly msi: MsiSink;
+  /** claims the ranges of BARs */
   readonly bars: BarMapper;
+  /** routes interrupt pins */
   readonly intx: IntxRouter;
 }
 
@@ -54,6 +60,7 @@ const HEADER_WRITABLE = new Set([0x0c, 0x0d, R.INTERRUPT_LINE]);
 
 /** One function of a slot, made by its host bridge. */
 export class PciFunction implements PciPort {
+  /** claims the ranges of BARs */
   readonly bars: readonly Bar[];
   /** where the interrupt pin leads, once routed */
   route: IntxRoute | undefined;
@@ -68,6 +75,7 @@ export class PciFunction implements PciPort {
   readonly #msix: PlacedCapability | undefined;
   readonly #msixTable: MsixTable;
 
+  /** Lays out configuration space as the device declares it. */
   constructor(
     readonly location: PciLocation,
     readonly device: PciDevice,

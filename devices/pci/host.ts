@@ -22,11 +22,17 @@ export const ECAM_LENGTH = 0x1000_0000;
 
 /** What a host is made from. */
 export interface PciHostOptions {
+  /** where I/O BARs and CF8 to CFF are claimed */
   readonly ports: Bus;
+  /** where memory BARs and ECAM are claimed */
   readonly memory: Bus;
+  /** inputs of the interrupt controllers */
   readonly interrupts: InterruptInputs;
+  /** where messages go */
   readonly msi: MsiSink;
+  /** for messages to the operator */
   readonly log: Log;
+  /** addresses for BARs */
   readonly windows: PciWindows;
   /** whether firmware runs: it enables BARs, and INTx routes are fixed */
   readonly bootRom: boolean;
@@ -38,6 +44,7 @@ export interface PciHostOptions {
 
 /** A function cannot be where it is wanted. */
 export class PciSlotError extends Error {
+  /** its kind, for callers that tell errors apart */
   override readonly name = "PciSlotError";
 }
 
@@ -59,6 +66,7 @@ export class PciHost implements Lifecycle {
   readonly #windows = new Map<number, PciWindows>();
   readonly #ports: ConfigPorts;
 
+  /** Claims the ways to configuration space. */
   constructor(options: PciHostOptions) {
     this.#options = options;
     const { ports, memory, log, msi, interrupts, bootRom } = options;

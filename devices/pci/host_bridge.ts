@@ -28,10 +28,16 @@ function pciExpress(): PciCapability {
 /** The `hostbridge` and `amd_hostbridge` emulations. */
 export class HostBridge implements PciDevice {
   readonly name: string;
+  /** identification registers */
   readonly identity: PciIdentity;
+  /** capabilities behind those for messages */
   readonly capabilities: readonly PciCapability[] = [pciExpress()];
 
-  /** @param identity overrides of the model's identity */
+  /**
+   * Makes a host bridge.
+   *
+   * @param identity overrides of the model's identity
+   */
   constructor(
     readonly model: keyof typeof HOST_BRIDGES = "hostbridge",
     identity: Partial<PciIdentity> = {},

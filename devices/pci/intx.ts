@@ -16,7 +16,9 @@ export interface InterruptInputs extends PicInputs {
 
 /** Where a pin of a slot leads. */
 export interface IntxRoute {
+  /** 0 to 255 */
   readonly bus: number;
+  /** 0 to 31 */
   readonly slot: number;
   /** 1 to 4 for INTA to INTD */
   readonly pin: number;
@@ -32,7 +34,9 @@ const PINS = 4;
 
 /** How pins are routed. */
 export interface IntxOptions {
+  /** inputs of the interrupt controllers */
   readonly inputs: InterruptInputs;
+  /** routing of PIRQ pins */
   readonly pirq: PirqRouter;
   /** whether firmware expects the fixed routing */
   readonly bootRom: boolean;
@@ -48,6 +52,7 @@ export class IntxRouter {
   readonly #lines = new Map<number, IrqLine>();
   readonly #active = new Map<number, number>();
 
+  /** Makes a router without routes. */
   constructor(options: IntxOptions) {
     this.#options = options;
   }

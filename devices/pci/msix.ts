@@ -71,6 +71,8 @@ export function msixEnabled(bytes: Uint8Array): boolean {
 /** The table of a function. */
 export class MsixTable {
   /**
+   * Makes the table over a function's state.
+   *
    * @param entries its state, which the function keeps
    * @param capability the bytes of the capability, read at each use
    */

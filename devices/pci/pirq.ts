@@ -43,6 +43,7 @@ export class PirqRouter {
   readonly #inputs: PicInputs;
   #held = false;
 
+  /** Makes a router with every pin disabled. */
   constructor(inputs: PicInputs) {
     this.#inputs = inputs;
     this.#irqUsers[SCI] = 1;

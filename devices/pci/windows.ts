@@ -5,6 +5,7 @@ import type { BarKind } from "./device.ts";
 
 /** A range of addresses. */
 export interface AddressWindow {
+  /** first address */
   readonly base: number;
   /** first address behind it */
   readonly limit: number;
@@ -12,13 +13,17 @@ export interface AddressWindow {
 
 /** What functions may be given. */
 export interface PciWindows {
+  /** I/O ports */
   readonly io: AddressWindow;
+  /** memory below 4 GiB */
   readonly mem32: AddressWindow;
+  /** memory above RAM and 4 GiB */
   readonly mem64: AddressWindow;
 }
 
 /** A BAR that wants an address. */
 export interface BarRequest {
+  /** address space */
   readonly kind: BarKind;
   /** a power of two */
   readonly size: number;
@@ -30,6 +35,7 @@ export interface BarRequest {
 
 /** The windows are full. */
 export class PciWindowError extends Error {
+  /** its kind, for callers that tell errors apart */
   override readonly name = "PciWindowError";
 }
 
@@ -76,6 +82,7 @@ function alignUp(value: number, step: number): number {
 export class WindowAllocator {
   readonly #next: Record<keyof PciWindows, number>;
 
+  /** Starts at the base of each window. */
   constructor(readonly windows: PciWindows) {
     this.#next = {
       io: windows.io.base,

@@ -39,6 +39,8 @@ export class InputQueue implements CharSink {
   #refused = false;
 
   /**
+   * Makes an empty queue.
+   *
    * @param capacity most bytes that wait
    * @param arrived called after bytes were put in
    */

@@ -21,9 +21,12 @@ export type ComName = keyof typeof COM_PORTS;
 
 /** One of the LPC bridge's serial ports. */
 export class ComPort implements Lifecycle {
+  /** the UART and its backend */
   readonly serial: SerialPort;
 
   /**
+   * Claims the ports.
+   *
    * @param name which one
    * @param ports where its range is claimed
    * @param line its ISA interrupt

@@ -15,17 +15,22 @@ import { UART_REGISTERS } from "./uart16550.ts";
 /** The `uart` emulation. */
 export class PciUart implements PciDevice {
   readonly model = "uart";
+  /** identification registers */
   readonly identity: PciIdentity = {
     vendor: 0x131f,
     device: 0x2000,
     classCode: 0x07_00_00,
   };
   readonly intx = true;
+  /** base address registers */
   readonly bars: readonly BarDeclaration[];
+  /** the UART and its backend */
   readonly serial: SerialPort;
   #port: PciPort | undefined;
 
   /**
+   * Makes a PCI UART.
+   *
    * @param name in messages and snapshots
    * @param backend default: none
    */

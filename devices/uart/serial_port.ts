@@ -21,11 +21,14 @@ const SCHEMA = new StateSchema("serial-port", 1, {
 
 /** A UART between a bus and a backend. */
 export class SerialPort {
+  /** registers and receiver */
   readonly uart: Uart16550;
   readonly #queue: InputQueue;
   readonly #backend: CharBackend;
 
   /**
+   * Connects a UART to a backend.
+   *
    * @param interrupt told the level of the interrupt pin, or again that it is up when
    * another cause takes over
    * @param backend default: none, output is lost

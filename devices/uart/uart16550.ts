@@ -86,6 +86,7 @@ export class Uart16550 {
   #s = UART_STATE.initial();
   #cause = IIR_NONE;
 
+  /** Makes a UART after master reset. */
   constructor(readonly pins: UartPins) {}
 
   /** Characters that the receiver takes now without an overrun. */

@@ -7,7 +7,9 @@ import { VirtqueueError } from "./errors.ts";
 
 /** A run of guest memory that was RAM when the chain was taken. */
 export interface Segment {
+  /** guest-physical address */
   readonly gpa: number;
+  /** bytes */
   readonly length: number;
 }
 
@@ -20,6 +22,7 @@ export class SegmentCursor {
   /** bytes from here to the end */
   remaining: number;
 
+  /** Starts at the first byte. */
   constructor(memory: DeviceMemory, segments: readonly Segment[]) {
     this.#memory = memory;
     this.#segments = segments;
@@ -101,6 +104,8 @@ export class SegmentCursor {
 /** A chain that was taken from a queue and is to be given back to it once. */
 export class Chain {
   /**
+   * Made by the queue that it is from.
+   *
    * @param head index of its first descriptor
    * @param generation which life of the queue it is from
    */

@@ -28,9 +28,13 @@ const MOST_WARNINGS = 8;
 
 /** What a transport lends to the state. */
 export interface CoreOptions {
+  /** in messages */
   readonly name: string;
+  /** guest memory */
   readonly memory: DeviceMemory;
+  /** guest time */
   readonly clock: Clock;
+  /** for messages to the operator */
   readonly log: Log;
   /** Interrupts the driver for a cause, by a vector where it uses vectors. */
   interrupt(cause: number, vector: number): void;
@@ -74,14 +78,18 @@ export type CoreState = Values<ReturnType<typeof coreFields>>;
 
 /** What the register layouts work on. */
 export class VirtioCore implements VirtioPort {
+  /** its queues, by index */
   readonly queues: readonly Virtqueue[];
+  /** guest memory */
   readonly memory: DeviceMemory;
+  /** registers; the layouts read and write them */
   s: CoreState;
   #warnings = 0;
   #deferred: TimerHandle | undefined;
   readonly #fields: ReturnType<typeof coreFields>;
   readonly #options: CoreOptions;
 
+  /** Makes the queues and connects the device. */
   constructor(readonly device: VirtioDevice, options: CoreOptions) {
     this.#options = options;
     this.memory = options.memory;

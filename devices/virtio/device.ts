@@ -6,6 +6,7 @@ import type { Virtqueue } from "./virtqueue.ts";
 
 /** What a device gets from its transport. */
 export interface VirtioPort {
+  /** guest memory */
   readonly memory: DeviceMemory;
   /** Says what a driver did wrong, a bounded number of times. */
   warn(message: string): void;

@@ -3,5 +3,6 @@
 
 /** A ring or a descriptor is not what the specification allows. */
 export class VirtqueueError extends Error {
+  /** its kind, for callers that tell errors apart */
   override readonly name = "VirtqueueError";
 }

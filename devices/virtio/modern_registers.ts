@@ -158,9 +158,13 @@ function notifyHandler(core: VirtioCore): BusHandler {
 
 /** A structure in the BAR: its number in capabilities, place and length. */
 export interface ModernRegion {
+  /** number in capabilities */
   readonly type: number;
+  /** where in the BAR */
   readonly offset: number;
+  /** bytes; 0 where the device has none of it */
   readonly length: number;
+  /** what answers for it */
   readonly handler: BusHandler;
 }
 

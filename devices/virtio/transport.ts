@@ -57,8 +57,11 @@ const TRANSITIONAL: ReadonlyMap<number, number> = new Map([
 export interface VirtioPciOptions {
   /** in messages and snapshots */
   readonly name: string;
+  /** guest memory */
   readonly memory: DeviceMemory;
+  /** guest time */
   readonly clock: Clock;
+  /** for messages to the operator */
   readonly log: Log;
   /** `virtio_msix`: default true */
   readonly msix?: boolean;
@@ -106,18 +109,23 @@ const schemaOf = (device: VirtioDevice) => {
 export class VirtioPci implements PciDevice {
   readonly name: string;
   readonly model: string;
+  /** identification registers */
   readonly identity: PciIdentity;
   readonly intx = true;
   readonly msiVectors = 1;
+  /** base address registers */
   readonly bars: readonly BarDeclaration[];
+  /** capabilities behind those for messages */
   readonly capabilities: readonly PciCapability[];
   readonly msix?: { readonly vectors: number; readonly bar: number };
+  /** state behind both register layouts */
   readonly core: VirtioCore;
   readonly #schema: ReturnType<typeof schemaOf>;
   readonly #modern: BusHandler;
   readonly #window: PciCapability;
   #port: PciPort | undefined;
 
+  /** Makes the PCI side of a device. */
   constructor(readonly device: VirtioDevice, options: VirtioPciOptions) {
     this.name = options.name;
     this.model = device.model;

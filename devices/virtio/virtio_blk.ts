@@ -56,6 +56,7 @@ const failed = (status: number): Outcome => ({ status, written: 0 });
 
 /** What a device is made from. */
 export interface VirtioBlkOptions {
+  /** the disk's contents */
   readonly backend: BlockBackend;
   /** up to 20 characters */
   readonly serial: string;
@@ -73,6 +74,7 @@ export class VirtioBlk implements VirtioDevice {
   readonly #serial: Uint8Array;
   #port: VirtioPort | undefined;
 
+  /** Makes a block device. */
   constructor({ backend, serial }: VirtioBlkOptions) {
     this.#backend = backend;
     this.features = F_SEG_MAX | F_BLK_SIZE | F_FLUSH | F_TOPOLOGY |

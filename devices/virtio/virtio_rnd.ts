@@ -28,7 +28,11 @@ export class VirtioRnd implements VirtioDevice {
   readonly configLength = 0;
   readonly #random: RandomSource;
 
-  /** @param random default: the host's generator */
+  /**
+   * Makes an entropy device.
+   *
+   * @param random default: the host's generator
+   */
   constructor(random: RandomSource = hostRandom) {
     this.#random = random;
   }

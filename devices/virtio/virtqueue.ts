@@ -43,8 +43,11 @@ interface Descriptor {
 
 /** Where the three areas of a queue are. */
 export interface QueueAreas {
+  /** descriptor table */
   readonly descriptors: number;
+  /** available ring (driver area) */
   readonly available: number;
+  /** used ring (device area) */
   readonly used: number;
 }
 
@@ -72,11 +75,14 @@ function readDescriptor(table: DataView, at: number): Descriptor {
 
 /** One queue of a device. */
 export class Virtqueue {
+  /** registers and positions */
   state: QueueState = QUEUE_STATE.initial();
   #generation = 0;
   #features = 0n;
 
   /**
+   * Makes a queue that is not in use.
+   *
    * @param maxSize most entries; a power of two
    */
   constructor(
