@@ -43,15 +43,21 @@ const SCHEMA = new StateSchema("acpi-pm", 1, {
   gpeEnable: u8(),
 });
 
-type Name = "status" | "enable" | "control" | "gpeStatus" | "gpeEnable";
+/** The registers by name. */
+export type AcpiRegister =
+  | "status"
+  | "enable"
+  | "control"
+  | "gpeStatus"
+  | "gpeEnable";
 
-const PM1_REGISTERS = new RegisterMap<Name>(6, [
+const PM1_REGISTERS = new RegisterMap<AcpiRegister>(6, [
   { offset: 0, width: 2, access: "w1c", name: "status" },
   { offset: 2, width: 2, access: "rw", name: "enable" },
   { offset: 4, width: 2, access: "rw", name: "control" },
 ]);
 
-const GPE_REGISTERS = new RegisterMap<Name>(2, [
+const GPE_REGISTERS = new RegisterMap<AcpiRegister>(2, [
   { offset: 0, width: 1, access: "w1c", name: "gpeStatus" },
   { offset: 1, width: 1, access: "rw", name: "gpeEnable" },
 ]);
@@ -69,7 +75,7 @@ export interface AcpiPmOptions {
 }
 
 /** The power management registers. */
-export class AcpiPm implements Lifecycle, RegisterCore<Name> {
+export class AcpiPm implements Lifecycle, RegisterCore<AcpiRegister> {
   readonly name = "acpi-pm";
   #s = SCHEMA.initial();
   readonly #options: AcpiPmOptions;
@@ -140,17 +146,17 @@ export class AcpiPm implements Lifecycle, RegisterCore<Name> {
     this.#sci.set(up);
   }
 
-  readRegister(name: Name): number {
+  readRegister(name: AcpiRegister): number {
     const sci = name === "control" && this.#s.sciEnabled ? SCI_ENABLE : 0;
     return this.#s[name] | sci;
   }
 
-  writeRegister(name: Name, value: number): void {
+  writeRegister(name: AcpiRegister, value: number): void {
     this.#writers[name](value);
     this.#drive();
   }
 
-  readonly #writers: Record<Name, (value: number) => void> = {
+  readonly #writers: Record<AcpiRegister, (value: number) => void> = {
     status: (value) => {
       this.#s.status &= ~(value & STATUS_CLEARABLE);
     },

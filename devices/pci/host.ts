@@ -246,8 +246,18 @@ export class PciHost implements Lifecycle {
     return state;
   }
 
+  /** Takes a state whole, or stays as it is. @throws {Error} */
   restore(state: DeviceState): void {
-    const { address, pirq, functions } = hostState(state);
+    const before = this.save();
+    try {
+      this.#apply(hostState(state));
+    } catch (error) {
+      this.#apply(hostState(before));
+      throw error;
+    }
+  }
+
+  #apply({ address, pirq, functions }: HostState): void {
     const names = this.functions.map((f) => f.name);
     const given = Object.keys(functions);
     if (names.toSorted().join() !== given.toSorted().join()) {

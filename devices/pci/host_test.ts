@@ -241,6 +241,31 @@ Deno.test("HostBridge has a root port's PCI Express capability", () => {
   assertEquals(pci.findCapability(slot(1), 5), 0);
 });
 
+Deno.test("PciHost takes a snapshot whole or not at all", () => {
+  const pci = new TestPci().with(new Probe(), new HostBridge());
+  const saved = JSON.parse(JSON.stringify(pci.host.save()));
+  saved.functions["probe@0:1:0"].config[0x3c] = 99;
+  saved.functions["hostbridge@0:2:0"].config.pop();
+  const before = pci.host.save();
+  assertThrows(() => pci.host.restore(saved));
+  assertEquals(pci.host.save(), before);
+  assertThrows(
+    () => new TestPci().with(new Probe()).host.restore(saved),
+    Error,
+    "the machine has probe@0:1:0",
+  );
+});
+
+Deno.test("PciFunction keeps its identity whatever a snapshot says", () => {
+  const pci = new TestPci().with(new Probe());
+  const saved = JSON.parse(JSON.stringify(pci.host.save()));
+  saved.functions["probe@0:1:0"].config.fill(0xff);
+  pci.host.restore(saved);
+  assertEquals(pci.read(slot(1), 0), 0x56781234);
+  assertEquals(pci.read(slot(1), 0x10), 0xffe1);
+  assertEquals(pci.read(slot(1), 4, 2), 0x077f);
+});
+
 conformance("PciHost", () => {
   const pci = new TestPci().with(new Probe(), new HostBridge());
   return {

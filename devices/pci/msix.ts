@@ -5,7 +5,7 @@
 import type { BusHandler } from "../../vmm/bus.ts";
 import type { MsiSink } from "../../vmm/device.ts";
 import { splitQuads } from "../register_map.ts";
-import { flag, record, table, u32 } from "../state.ts";
+import { type Field, flag, record, table, u32 } from "../state.ts";
 import type { PciCapability } from "./device.ts";
 import { CAP_MSIX } from "./registers.ts";
 
@@ -18,23 +18,31 @@ const ENABLE = 0x80;
 const FUNCTION_MASK = 0x40;
 const ENTRY_WORDS = ["address", "upper", "data", "control"] as const;
 
-/** The state of `vectors` entries. */
-export const msixState = (vectors: number) =>
-  table(
-    record({
-      address: u32(),
-      upper: u32(),
-      data: u32(),
-      control: u32(MASKED),
-      pending: flag(),
-    }),
-    vectors,
-  );
-
 /** One entry of the table with its pending bit. */
-export type MsixEntry = ReturnType<
-  ReturnType<typeof msixState>["initial"]
->[number];
+export interface MsixEntry {
+  /** low half of the message's address */
+  address: number;
+  /** high half of the message's address */
+  upper: number;
+  /** the message's data */
+  data: number;
+  /** vector control: bit 0 masks the entry */
+  control: number;
+  /** whether a message waits for unmasking */
+  pending: boolean;
+}
+
+/** The state of `vectors` entries. */
+export function msixState(vectors: number): Field<MsixEntry[]> {
+  const entry = record({
+    address: u32(),
+    upper: u32(),
+    data: u32(),
+    control: u32(MASKED),
+    pending: flag(),
+  });
+  return table(entry, vectors);
+}
 
 /** Where the pending bits are in the BAR. */
 export function pendingOffset(vectors: number): number {

@@ -8,11 +8,16 @@ import type {
   Log,
   TimerHandle,
 } from "../../vmm/device.ts";
-import { flag, record, table, u16, u32, u8, type Values } from "../state.ts";
+import { type Field, flag, record, table, u16, u32, u8 } from "../state.ts";
 import type { VirtioDevice, VirtioPort } from "./device.ts";
 import { VirtqueueError } from "./errors.ts";
 import { LEGACY_FEATURES, MODERN_FEATURES, VERSION_1 } from "./features.ts";
-import { QUEUE_STATE, type QueueAreas, Virtqueue } from "./virtqueue.ts";
+import {
+  QUEUE_STATE,
+  type QueueAreas,
+  type QueueState,
+  Virtqueue,
+} from "./virtqueue.ts";
 
 const DRIVER_OK = 0x04;
 const FEATURES_OK = 0x08;
@@ -53,28 +58,65 @@ const SETUP = {
 };
 
 /** Registers of a queue's areas. */
-export type SetupRegister = keyof typeof SETUP;
-
-/** What a snapshot has of `queues` queues and their registers. */
-export const coreFields = (queues: number) => ({
-  status: u8(),
-  isr: u8(),
-  broken: flag(),
-  modern: flag(),
-  featuresLow: u32(),
-  featuresHigh: u32(),
-  deviceFeatureSelect: u32(),
-  driverFeatureSelect: u32(),
-  queueSelect: u16(),
-  configVector: u16(NO_VECTOR),
-  queueVectors: table(u16(NO_VECTOR), queues),
-  generation: u8(),
-  setup: table(record(SETUP), queues),
-  queues: table(QUEUE_STATE, queues),
-});
+export type SetupRegister =
+  | "descriptorsLow"
+  | "descriptorsHigh"
+  | "availableLow"
+  | "availableHigh"
+  | "usedLow"
+  | "usedHigh";
 
 /** Registers and queues of a device. */
-export type CoreState = Values<ReturnType<typeof coreFields>>;
+export interface CoreState {
+  /** device status */
+  status: number;
+  /** interrupt causes that were not read yet */
+  isr: number;
+  /** whether the driver broke a rule: nothing is served until it resets */
+  broken: boolean;
+  /** whether the driver agreed to VERSION_1 */
+  modern: boolean;
+  /** accepted features, low half */
+  featuresLow: number;
+  /** accepted features, high half */
+  featuresHigh: number;
+  /** which half of the offered features shows */
+  deviceFeatureSelect: number;
+  /** which half of the accepted features shows */
+  driverFeatureSelect: number;
+  /** which queue the queue registers are about */
+  queueSelect: number;
+  /** MSI-X vector of configuration changes */
+  configVector: number;
+  /** MSI-X vectors of queues */
+  queueVectors: number[];
+  /** counts changes of device configuration */
+  generation: number;
+  /** areas of queues as a modern driver writes them */
+  setup: Record<SetupRegister, number>[];
+  /** the queues, in snapshots only */
+  queues: QueueState[];
+}
+
+/** What a snapshot has of `queues` queues and their registers. */
+export function coreState(queues: number): Field<CoreState> {
+  return record({
+    status: u8(),
+    isr: u8(),
+    broken: flag(),
+    modern: flag(),
+    featuresLow: u32(),
+    featuresHigh: u32(),
+    deviceFeatureSelect: u32(),
+    driverFeatureSelect: u32(),
+    queueSelect: u16(),
+    configVector: u16(NO_VECTOR),
+    queueVectors: table(u16(NO_VECTOR), queues),
+    generation: u8(),
+    setup: table(record(SETUP), queues),
+    queues: table(QUEUE_STATE, queues),
+  });
+}
 
 /** What the register layouts work on. */
 export class VirtioCore implements VirtioPort {
@@ -86,7 +128,7 @@ export class VirtioCore implements VirtioPort {
   s: CoreState;
   #warnings = 0;
   #deferred: TimerHandle | undefined;
-  readonly #fields: ReturnType<typeof coreFields>;
+  readonly #state: Field<CoreState>;
   readonly #options: CoreOptions;
 
   /** Makes the queues and connects the device. */
@@ -96,13 +138,9 @@ export class VirtioCore implements VirtioPort {
     this.queues = device.queueSizes.map((size, i) =>
       new Virtqueue(i, size, options.memory)
     );
-    this.#fields = coreFields(this.queues.length);
-    this.s = this.#initial();
+    this.#state = coreState(this.queues.length);
+    this.s = this.#state.initial();
     device.connect(this);
-  }
-
-  #initial(): CoreState {
-    return record(this.#fields).initial();
   }
 
   queue(index: number): Virtqueue {
@@ -308,7 +346,7 @@ export class VirtioCore implements VirtioPort {
     this.#deferred?.cancel();
     this.#deferred = undefined;
     const { generation } = this.s;
-    this.s = this.#initial();
+    this.s = this.#state.initial();
     this.s.generation = generation;
     this.#warnings = 0;
     for (const queue of this.queues) {

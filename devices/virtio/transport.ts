@@ -17,8 +17,8 @@ import type {
   PciPort,
 } from "../pci/device.ts";
 import { CAP_VENDOR } from "../pci/registers.ts";
-import { part, record, StateSchema } from "../state.ts";
-import { coreFields, NO_VECTOR, VirtioCore } from "./core.ts";
+import { part, StateSchema } from "../state.ts";
+import { coreState, NO_VECTOR, VirtioCore } from "./core.ts";
 import type { VirtioDevice } from "./device.ts";
 import { legacyBarSize, legacyHandler } from "./legacy_registers.ts";
 import {
@@ -100,7 +100,7 @@ function regionCapability(region: ModernRegion): PciCapability {
 const schemaOf = (device: VirtioDevice) => {
   const { kind, version } = device.save();
   return new StateSchema(`virtio-pci`, 1, {
-    registers: record(coreFields(device.queueSizes.length)),
+    registers: coreState(device.queueSizes.length),
     device: part({ kind, version }),
   });
 };

@@ -64,10 +64,10 @@ export interface VirtioBlkOptions {
 
 /** The `virtio-blk` emulation without its transport. */
 export class VirtioBlk implements VirtioDevice {
-  readonly model = "virtio-blk";
+  readonly model: string = "virtio-blk";
   readonly type = 2;
   readonly classCode = 0x01_00_00;
-  readonly queueSizes = [QUEUE_SIZE];
+  readonly queueSizes: readonly number[] = [QUEUE_SIZE];
   readonly configLength = CONFIG_BYTES;
   readonly features: bigint;
   readonly #backend: BlockBackend;

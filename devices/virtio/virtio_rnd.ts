@@ -23,7 +23,7 @@ export class VirtioRnd implements VirtioDevice {
   readonly model = "virtio-rnd";
   readonly type = 4;
   readonly classCode = 0x10_00_00;
-  readonly queueSizes = [QUEUE_SIZE];
+  readonly queueSizes: readonly number[] = [QUEUE_SIZE];
   readonly features = 0n;
   readonly configLength = 0;
   readonly #random: RandomSource;

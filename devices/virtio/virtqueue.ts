@@ -3,7 +3,7 @@
 // available index that runs away is an error. Never keeps a view of memory.
 
 import type { DeviceMemory } from "../../vmm/device.ts";
-import { address, flag, record, u16 } from "../state.ts";
+import { address, type Field, flag, record, u16 } from "../state.ts";
 import { Chain, type Segment } from "./chain.ts";
 import { VirtqueueError } from "./errors.ts";
 import { EVENT_IDX, INDIRECT_DESC, NOTIFY_ON_EMPTY } from "./features.ts";
@@ -19,8 +19,28 @@ const LEGACY_ALIGN = 4096;
 /** A 64-bit address that a double does not hold exactly: nothing is there. */
 const NOWHERE = Number.MAX_SAFE_INTEGER;
 
+/** Registers and positions of a queue. */
+export interface QueueState {
+  /** entries */
+  size: number;
+  /** whether it is in use */
+  ready: boolean;
+  /** address of the descriptor table */
+  descriptors: number;
+  /** address of the available ring */
+  available: number;
+  /** address of the used ring */
+  used: number;
+  /** index of the next available entry to take */
+  nextAvailable: number;
+  /** index of the next used entry to fill */
+  nextUsed: number;
+  /** used index when the driver was last considered for an interrupt */
+  signalled: number;
+}
+
 /** What a snapshot has of a queue. */
-export const QUEUE_STATE = record({
+export const QUEUE_STATE: Field<QueueState> = record({
   size: u16(),
   ready: flag(),
   descriptors: address(),
@@ -30,9 +50,6 @@ export const QUEUE_STATE = record({
   nextUsed: u16(),
   signalled: u16(),
 });
-
-/** Registers and positions of a queue. */
-export type QueueState = ReturnType<typeof QUEUE_STATE["initial"]>;
 
 interface Descriptor {
   readonly gpa: number;
