@@ -2,7 +2,7 @@
 // functions that emitted code calls, and the loop between blocks. It knows nothing
 // of exits' meanings: `cpu.ts` does.
 
-import { type Code, DecoderOptions } from "iced-x86";
+import { type Code } from "iced-x86";
 import {
   type Block,
   BlockCache,
@@ -73,8 +73,8 @@ export interface EngineOptions {
   readonly supports: (code: Code) => boolean;
   /** whether every block is compiled when it is decoded; the default is not */
   readonly compile?: boolean;
-  /** whether it decodes as AMD's processors do */
-  readonly isAmd: boolean;
+  /** how iced-x86 is to decode: by vendor and features, see `cpuid.ts` */
+  readonly decoderOptions: number;
 }
 
 type RuntimeExports = Readonly<Record<RuntimeName, (...a: never[]) => number>>;
@@ -111,9 +111,7 @@ export class Engine implements CodeSource, CodeKeeper {
   constructor(options: EngineOptions) {
     this.#options = options;
     this.#bytes = options.memory.bytes;
-    this.decoderOptions = options.isAmd
-      ? DecoderOptions.AMD
-      : DecoderOptions.None;
+    this.decoderOptions = options.decoderOptions;
     const stateMemory = new WebAssembly.Memory({
       initial: STATE_PAGES,
       maximum: STATE_PAGES,
