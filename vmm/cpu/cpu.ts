@@ -36,6 +36,7 @@ import {
   CPL,
   CR0,
   CR4,
+  CR4_RESERVED,
   CR8,
   CS,
   DR,
@@ -227,6 +228,7 @@ export class VirtualCpu {
     this.#word(VENDOR_INTEL, config.vendor === "intel" ? 1 : 0);
     const physical = (1n << BigInt(this.cpuid.physicalBits)) - 1n;
     this.#quad(RESERVED_PA, 0x000f_ffff_ffff_f000n & ~physical);
+    this.#quad(CR4_RESERVED, BigInt(this.cpuid.reservedCr4));
     this.reset();
   }
 

@@ -169,7 +169,7 @@ export const FEATURES: readonly Feature[] = [
   ]),
   ...rows(1, ECX, [
     [0, "sse3", [F.SSE3]],
-    [1, "pclmulqdq", [F.PCLMULQDQ], OFF],
+    [1, "pclmulqdq", [F.PCLMULQDQ]],
     [3, "monitor", [F.MONITOR], OFF],
     [9, "ssse3", [F.SSSE3]],
     [13, "cx16", [F.CMPXCHG16B]],
@@ -179,7 +179,7 @@ export const FEATURES: readonly Feature[] = [
     [21, "x2apic", [], (facts) => facts.x2apic],
     [22, "movbe", [F.MOVBE]],
     [23, "popcnt", [F.POPCNT]],
-    [25, "aes", [F.AES], OFF],
+    [25, "aes", [F.AES]],
     [26, "xsave", [F.XSAVE], OFF],
     [30, "rdrand", [F.RDRAND]],
     [31, "hypervisor"],
@@ -243,6 +243,14 @@ const BASELINE: ReadonlySet<CpuidFeature> = new Set([
   F.CPUID,
   F.RDPMC,
 ]);
+
+/** Bits of CR4 and the features that they need (Intel SDM vol. 3, 2.5). */
+const CR4_FEATURES: readonly (readonly [bit: number, feature: string])[] = [
+  ...([[0, "vme"], [1, "vme"], [2, "tsc"], [3, "de"], [4, "pse"]] as const),
+  ...([[5, "pae"], [6, "mce"], [7, "pge"], [9, "fxsr"], [10, "sse"]] as const),
+  ...([[11, "umip"], [16, "fsgsbase"], [17, "pcid"]] as const),
+  ...([[18, "xsave"], [20, "smep"], [21, "smap"]] as const),
+];
 
 interface Cache {
   /** 1 data, 2 instructions, 3 unified */
@@ -469,6 +477,8 @@ function featuresOf(code: Code): Int32Array {
 export class Cpuid {
   /** Bits of a guest-physical address. */
   readonly physicalBits: number;
+  /** Bits of CR4 that the guest cannot set, for want of their feature. */
+  readonly reservedCr4: number;
   /** iced-x86's decoder options for this processor. */
   readonly decoderOptions: number;
   readonly #facts: Facts;
@@ -495,6 +505,9 @@ export class Cpuid {
     this.#bits = collectBits(shown);
     this.#gates = new Set([...BASELINE, ...shown.flatMap((f) => f.gates)]);
     this.decoderOptions = this.#decoderOptions();
+    this.reservedCr4 = CR4_FEATURES
+      .filter(([, feature]) => !this.has(feature))
+      .reduce((bits, [bit]) => bits | 1 << bit, 0);
   }
 
   // Where a feature is missing its prefixes mean nothing: ENDBR is a NOP, LZCNT is

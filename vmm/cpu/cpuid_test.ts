@@ -11,6 +11,7 @@ import {
   type Vendor,
 } from "./cpuid.ts";
 import { FORMS } from "./forms/mod.ts";
+import { VECTOR } from "./runtime/traps.ts";
 import { TestMachine } from "./testing.ts";
 
 const VENDORS: readonly Vendor[] = ["amd", "intel"];
@@ -223,7 +224,7 @@ Deno.test("Cpuid.supports() follows what is shown", () => {
       Code.Mwait,
       Code.Rsm,
       Code.Xgetbv,
-      Code.Aesenc_xmm_xmmm128,
+      Code.Sha1msg1_xmm_xmmm128,
       Code.Femms,
       Code.Popw_CS,
     ]
@@ -280,4 +281,23 @@ Deno.test("what a missing feature would add is a NOP where silicon has one", () 
     const { rip } = machine.runToException();
     assertEquals(rip, BigInt(0x8000 + hex.length / 2), hex);
   }
+});
+
+Deno.test("CR4 takes only the bits of features that are shown", () => {
+  const disabled = ["smep", "umip", "pcid"];
+  const machine = new TestMachine({ cpuid: { disabled } });
+  // mov cr4, eax; ud2
+  machine.poke(0x8000, "0f22e0 0f0b");
+  const refused: number[] = [];
+  for (let bit = 0; bit < 32; bit++) {
+    machine.enter("protected32");
+    machine.set({ RIP: 0x8000, RAX: 1n << BigInt(bit) });
+    if (machine.runToException().vector === VECTOR.GP) refused.push(bit);
+  }
+  // UMIP, LA57, VMXE, SMXE, PCIDE, OSXSAVE, SMEP and those that are not defined.
+  assertEquals(
+    refused,
+    [11, 12, 13, 14, 15, 17, 18, 19, 20, 22, 23, 24, 25, 26, 27, 28, 29, 30]
+      .concat([31]),
+  );
 });
