@@ -32,7 +32,6 @@ function build() {
     memory,
     interrupts,
     msi: interrupts.msi,
-    log,
     windows: bhyveWindows(0),
     bootRom: false,
   });

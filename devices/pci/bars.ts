@@ -2,7 +2,6 @@
 // the ranges that they claim on the buses while they are decoded (PCI 3.0, 6.2.5.1).
 
 import { type Bus, BusConflictError, type BusRange } from "../../vmm/bus.ts";
-import type { Log } from "../../vmm/device.ts";
 import { splitQuads } from "../register_map.ts";
 import type { BarDeclaration } from "./device.ts";
 import { BAR0, BAR_64, BAR_IO } from "./registers.ts";
@@ -133,7 +132,7 @@ export class BarMapper {
   readonly #blocked = new Set<Bar>();
 
   /** Makes a mapper of the BARs on two buses. */
-  constructor(readonly ports: Bus, readonly memory: Bus, readonly log: Log) {}
+  constructor(readonly ports: Bus, readonly memory: Bus) {}
 
   #bus(bar: Bar): Bus {
     return bar.declaration.kind === "io" ? this.ports : this.memory;

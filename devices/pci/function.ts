@@ -2,8 +2,7 @@
 // capability list and its interrupts (PCI 3.0, chapter 6). What is writable follows
 // bhyve: command bits 0-6 and 8-10, no write-one-to-clear status bits.
 
-import type { Bus } from "../../vmm/bus.ts";
-import type { DeviceState, Log, MsiSink } from "../../vmm/device.ts";
+import type { DeviceState, MsiSink } from "../../vmm/device.ts";
 import { flag, StateSchema, table, u8 } from "../state.ts";
 import { Bar, type BarMapper } from "./bars.ts";
 import {
@@ -27,12 +26,6 @@ import * as R from "./registers.ts";
 
 /** What a function needs of its host bridge. */
 export interface FunctionHost {
-  /** where I/O BARs are claimed */
-  readonly ports: Bus;
-  /** where memory BARs are claimed */
-  readonly memory: Bus;
-  /** for messages to the operator */
-  readonly log: Log;
   /** where messages go */
   readonly msi: MsiSink;
   /** claims the ranges of BARs */

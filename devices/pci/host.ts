@@ -3,7 +3,7 @@
 // tables tell guests (platform.md sections 4, 5 and 13).
 
 import type { Bus, BusHandler } from "../../vmm/bus.ts";
-import type { DeviceState, Lifecycle, Log, MsiSink } from "../../vmm/device.ts";
+import type { DeviceState, Lifecycle, MsiSink } from "../../vmm/device.ts";
 import { BarMapper } from "./bars.ts";
 import { ConfigPorts, ecamHandler } from "./config_access.ts";
 import { locationText, type PciDevice, type PciLocation } from "./device.ts";
@@ -30,8 +30,6 @@ export interface PciHostOptions {
   readonly interrupts: InterruptInputs;
   /** where messages go */
   readonly msi: MsiSink;
-  /** for messages to the operator */
-  readonly log: Log;
   /** addresses for BARs */
   readonly windows: PciWindows;
   /** whether firmware runs: it enables BARs, and INTx routes are fixed */
@@ -69,7 +67,7 @@ export class PciHost implements Lifecycle {
   /** Claims the ways to configuration space. */
   constructor(options: PciHostOptions) {
     this.#options = options;
-    const { ports, memory, log, msi, interrupts, bootRom } = options;
+    const { ports, memory, msi, interrupts, bootRom } = options;
     this.pirq = new PirqRouter(interrupts);
     this.#intx = new IntxRouter({
       inputs: interrupts,
@@ -77,8 +75,8 @@ export class PciHost implements Lifecycle {
       bootRom,
       ioapicPins: options.ioapicPins ?? 32,
     });
-    const bars = new BarMapper(ports, memory, log);
-    this.#host = { ports, memory, log, msi, bars, intx: this.#intx };
+    const bars = new BarMapper(ports, memory);
+    this.#host = { msi, bars, intx: this.#intx };
     this.#ports = new ConfigPorts(this);
     ports.claim({
       start: CONFIG_PORTS,

@@ -3,7 +3,7 @@
 
 import { Bus } from "../../vmm/bus.ts";
 import type { BusHandler } from "../../vmm/bus.ts";
-import { TestInterrupts, TestLog } from "../testing.ts";
+import { TestInterrupts } from "../testing.ts";
 import type { PciDevice, PciLocation } from "./device.ts";
 import { PciHost, type PciHostOptions } from "./host.ts";
 import { bhyveWindows } from "./windows.ts";
@@ -13,7 +13,6 @@ export class TestPci {
   readonly ports = new Bus("port");
   readonly memory = new Bus("memory");
   readonly interrupts = new TestInterrupts();
-  readonly log = new TestLog();
   readonly host: PciHost;
 
   constructor(options: Partial<PciHostOptions> = {}) {
@@ -22,7 +21,6 @@ export class TestPci {
       memory: this.memory,
       interrupts: this.interrupts,
       msi: this.interrupts,
-      log: this.log,
       windows: bhyveWindows(0),
       bootRom: false,
       ...options,

@@ -314,6 +314,56 @@ Deno.test("transport survives random rings", () => {
   }
 });
 
+Deno.test("transport leaves a driver that never stops adding for later", () => {
+  let served = 0;
+  const device = new VirtioRnd(() => {
+    served++;
+    // As another processor would: one more request for each that is served.
+    driver.offer(0);
+  });
+  const driver = new TestDriver(device);
+  driver.startLegacy(EVENT_IDX);
+  driver.chain([4]);
+  driver.offer(0);
+  driver.kick();
+  assertEquals(served, 2 * driver.size);
+  driver.clock.advance(1);
+  assertEquals(served, 4 * driver.size);
+  driver.pci.outPort(driver.io + 0x12, 1, 0);
+  driver.clock.advance(1);
+  assertEquals(served, 4 * driver.size);
+});
+
+Deno.test("transport stands snapshots with queues that cannot be", () => {
+  const hostile = [
+    { available: 2 ** 53 - 1 },
+    { available: 0x14001 },
+    { used: 2 ** 40, nextAvailable: 0 },
+    { descriptors: 0xfffff0 },
+    { size: 0 },
+    { size: 48 },
+    { size: 65535 },
+    { nextAvailable: 1000 },
+  ];
+  for (const change of hostile) {
+    const driver = setup();
+    driver.startLegacy();
+    driver.chain([4]);
+    const saved = JSON.parse(JSON.stringify(driver.virtio.save()));
+    Object.assign(saved.registers.queues[0], change);
+    driver.virtio.restore(saved);
+    driver.offer(0);
+    driver.kick();
+    driver.clock.advance(1);
+    driver.pci.outPort(driver.io + 0x12, 1, 0);
+    driver.startLegacy();
+    driver.head = 0;
+    driver.offer(0);
+    driver.kick();
+    assertEquals(legacyStatus(driver) & NEEDS_RESET, 0);
+  }
+});
+
 Deno.test("transport bounds its log", () => {
   const driver = setup();
   driver.startLegacy();

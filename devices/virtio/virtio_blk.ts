@@ -64,11 +64,11 @@ export interface VirtioBlkOptions {
 
 /** The `virtio-blk` emulation without its transport. */
 export class VirtioBlk implements VirtioDevice {
-  readonly model: string = "virtio-blk";
+  readonly model = "virtio-blk";
   readonly type = 2;
   readonly classCode = 0x01_00_00;
   readonly queueSizes: readonly number[] = [QUEUE_SIZE];
-  readonly configLength = CONFIG_BYTES;
+  readonly configLength: number = CONFIG_BYTES;
   readonly features: bigint;
   readonly #backend: BlockBackend;
   readonly #serial: Uint8Array;
