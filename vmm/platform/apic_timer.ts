@@ -86,7 +86,7 @@ export class ApicTimer {
       this.#disarm();
     }
     this.#mode = mode;
-    this.#counter.period = this.#period;
+    if (this.#counter.isRunning) this.#counter.period = this.#period;
   }
   get mode(): number {
     return this.#mode;
@@ -184,7 +184,9 @@ export class ApicTimer {
     this.#initial = state.initial;
     this.#divide = state.divide;
     this.#deadline = state.deadline;
-    this.#counter.restore({ ...state.counter, period: this.#period });
+    const { counter } = state;
+    const period = counter.isRunning ? this.#period : counter.period;
+    this.#counter.restore({ ...counter, period });
     this.#seek();
   }
 }

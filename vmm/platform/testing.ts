@@ -14,8 +14,10 @@ export class ManualTime {
     const end = this.#now + nanoseconds;
     for (;;) {
       const next = this.clock.nextDeadline();
-      if (next === undefined || next > end) break;
-      this.#now = Math.max(this.#now, next);
+      if (next === undefined) break;
+      const due = this.#now + Math.max(0, next - this.clock.now());
+      if (due > end) break;
+      this.#now = due;
       this.clock.runDue();
     }
     this.#now = end;

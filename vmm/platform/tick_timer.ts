@@ -70,10 +70,14 @@ export class TickTimer {
     this.#arm();
   }
 
-  /** Lets nothing expire any more. */
+  /** Lets nothing expire any more, and forgets the start. */
   stop(): void {
     this.#isRunning = false;
     this.#alarm.clear();
+    this.#start = 0;
+    this.#next = 0;
+    this.#period = 0;
+    this.#reached = 0;
   }
 
   /** Whether an expiry is to come. */
@@ -135,8 +139,8 @@ export class TickTimer {
 
   /** Goes on from a checked state; an expiry that is past happens soon. */
   restore(state: TickTimerState): void {
-    this.stop();
     this.start(state.start, state.next, state.period);
-    if (!state.isRunning) this.stop();
+    this.#isRunning = state.isRunning;
+    if (!state.isRunning) this.#alarm.clear();
   }
 }
