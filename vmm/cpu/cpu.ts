@@ -636,12 +636,29 @@ export class VirtualCpu {
       this.#word(ATTENTION, this.#isAwaited() ? 1 : 0);
       this.#word(TRACE_AFTER, 0);
       this.#reply = 0;
+      const shadow = this.#enterShadow();
       const status = this.#engine.advance(budget);
+      // An instruction that exited is still to come, and in the shadow.
+      if (shadow !== 0 && status === STATUS.EXIT) this.#restoreShadow(shadow);
       // A locked access that faulted or left for a device still holds the bus.
       if (this.#holdsBus) this.#lockBus(false);
       left -= Math.max(budget - this.#word(BUDGET), 1);
       const exit = this.#handle(status, before?.flags ?? 0, isStep);
       if (exit !== undefined) return exit;
+    }
+  }
+
+  // A shadow covers one instruction, which begins: answers its kind, 0 for none.
+  #enterShadow(): number {
+    if (!this.#isShadowed()) return 0;
+    const kind = this.#word(SHADOW_KIND);
+    this.#word(SHADOW_KIND, 0);
+    return kind;
+  }
+
+  #restoreShadow(kind: number): void {
+    if (this.#quad(SHADOW_RIP) === this.#quad(RIP)) {
+      this.#word(SHADOW_KIND, kind);
     }
   }
 
