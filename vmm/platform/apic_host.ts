@@ -34,9 +34,13 @@ export interface LocalApicOptions {
   readonly id: number;
   /** whether its processor starts the machine: default for ID 0 */
   readonly isBootstrap?: boolean;
+  /** guest time */
   readonly clock: Clock;
+  /** where it sends interrupts between processors */
   readonly bus: MessageBus;
+  /** its processor and its machine */
   readonly host: LocalApicHost;
+  /** whose interrupts it passes on */
   readonly extInt: ExtIntSource;
   /** the guest's time stamp counter; the default counts guest nanoseconds */
   readonly tsc?: TimeStamp;

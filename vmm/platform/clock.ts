@@ -49,6 +49,7 @@ export class GuestClock implements Clock {
   #offset: number;
   #stoppedAt: number | undefined;
 
+  /** @param source the host's time */
   constructor(source: MonotonicSource) {
     this.#source = source;
     this.#offset = source();

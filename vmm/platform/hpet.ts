@@ -51,9 +51,11 @@ const STATE = new StateFormat("hpet", 1, {
 
 /** What a HPET is made of. */
 export interface HpetOptions {
+  /** guest time, by which it counts */
   readonly clock: Clock;
   /** lines to I/O APIC pins 24 to 31, used by nobody else */
   readonly lines: readonly IrqLine[];
+  /** where its messages go */
   readonly msi: MsiSink;
 }
 
@@ -70,6 +72,7 @@ export class Hpet implements BusHandler, Lifecycle {
   #start = 0;
   #status = 0;
 
+  /** @param options time, lines and messages */
   constructor({ clock, lines, msi }: HpetOptions) {
     this.#clock = clock;
     this.#lines = lines;

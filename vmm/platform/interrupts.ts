@@ -47,6 +47,7 @@ export interface InterruptsOptions {
   readonly ports: Bus;
   /** its device memory */
   readonly memory: Bus;
+  /** guest time */
   readonly clock: Clock;
   /** the host's seconds since 1970, with fractions, in the zone that the guest sees */
   readonly wallClock: () => number;
@@ -72,7 +73,7 @@ export type StartupEvent =
     readonly address: number;
   };
 
-/** Line to all pins that a device may have. */
+// The pins that the HPET may drive.
 const HPET_PINS = [24, 25, 26, 27, 28, 29, 30, 31] as const;
 const RTC_IRQ = 8;
 const PIT_IRQ = 0;
@@ -102,11 +103,17 @@ export class Interrupts implements Lifecycle {
   readonly name = "interrupts";
   /** local APICs by CPU */
   readonly lapics: readonly LocalApic[];
+  /** the I/O APIC */
   readonly ioapic: IoApic;
+  /** the 8259s */
   readonly pic: PicPair;
+  /** the 8254 */
   readonly pit: Pit;
+  /** the high precision event timer */
   readonly hpet: Hpet;
+  /** the real-time clock */
   readonly rtc: Rtc;
+  /** ACPI's timer */
   readonly pmTimer: PmTimer;
   /** what connects the APICs */
   readonly apicBus: ApicBus = new ApicBus();
@@ -118,6 +125,8 @@ export class Interrupts implements Lifecycle {
   #selected = 0;
 
   /**
+   * Builds everything and claims its addresses.
+   *
    * @throws {RangeError} where there is no CPU
    * @throws {BusConflictError} where something else has the addresses
    */

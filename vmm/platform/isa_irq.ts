@@ -61,6 +61,7 @@ export class PinLine implements IrqLine {
   readonly #pins: readonly CountedPin[];
   #level = false;
 
+  /** @param pins what it drives */
   constructor(pins: readonly CountedPin[]) {
     this.#pins = pins;
   }

@@ -86,6 +86,7 @@ export class LocalApic
   // Whether STARTUP would start the processor.
   #isWaiting = false;
 
+  /** @param options its ID and what is around it */
   constructor(options: LocalApicOptions) {
     const { id, clock } = options;
     this.id = id;

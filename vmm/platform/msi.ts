@@ -37,6 +37,7 @@ export class MsiRouter implements MsiSink {
   readonly #bus: MessageBus;
   readonly #isExtended: boolean;
 
+  /** @param bus what connects the local APICs */
   constructor(bus: MessageBus, options: MsiOptions = {}) {
     this.#bus = bus;
     this.#isExtended = options.extendedDestination ?? false;

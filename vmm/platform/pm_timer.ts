@@ -20,6 +20,7 @@ export class PmTimer implements BusHandler, Lifecycle {
   readonly #clock: Clock;
   #start: number;
 
+  /** @param clock guest time, by which it counts */
   constructor(clock: Clock) {
     this.#clock = clock;
     this.#start = clock.now();

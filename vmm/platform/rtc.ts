@@ -76,6 +76,7 @@ export class Rtc implements Lifecycle {
   #seen = 0;
   #seenUptime = 0;
 
+  /** @param options time and its interrupt */
   constructor({ clock, wallClock, irq }: RtcOptions) {
     this.#clock = clock;
     this.#wallClock = wallClock;

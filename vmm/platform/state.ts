@@ -6,6 +6,7 @@ import type { DeviceState } from "../device.ts";
 
 /** A snapshot does not fit the device that should take it. */
 export class PlatformStateError extends Error {
+  /** for messages */
   override readonly name = "PlatformStateError";
 }
 
