@@ -56,7 +56,11 @@ export class ApicTimer {
   #divide = 0;
   #deadline = 0n;
 
-  /** @param expire called when the timer's interrupt is due */
+  /**
+   * Makes it as it is after power-on.
+   *
+   * @param expire called when the timer's interrupt is due
+   */
   constructor(clock: Clock, tsc: TimeStamp, expire: () => void) {
     this.#clock = clock;
     this.#tsc = tsc;

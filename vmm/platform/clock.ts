@@ -49,7 +49,11 @@ export class GuestClock implements Clock {
   #offset: number;
   #stoppedAt: number | undefined;
 
-  /** @param source the host's time */
+  /**
+   * Starts guest time at 0.
+   *
+   * @param source the host's time
+   */
   constructor(source: MonotonicSource) {
     this.#source = source;
     this.#offset = source();

@@ -72,7 +72,11 @@ export class Hpet implements BusHandler, Lifecycle {
   #start = 0;
   #status = 0;
 
-  /** @param options time, lines and messages */
+  /**
+   * Makes it as it is after power-on.
+   *
+   * @param options time, lines and messages
+   */
   constructor({ clock, lines, msi }: HpetOptions) {
     this.#clock = clock;
     this.#lines = lines;

@@ -64,7 +64,11 @@ export class HpetTimer {
   // The counter's value when it was started.
   #base = 0;
 
-  /** @param expire called when the counter reaches the comparator */
+  /**
+   * Makes it as it is after power-on.
+   *
+   * @param expire called when the counter reaches the comparator
+   */
   constructor(clock: Clock, nsPerTick: number, expire: () => void) {
     this.#timer = new TickTimer(clock, nsPerTick, () => {
       this.#follow();

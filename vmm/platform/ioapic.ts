@@ -65,7 +65,11 @@ export class IoApic implements BusHandler, Lifecycle {
   #id = 0;
   #select = 0;
 
-  /** @param bus where its messages go */
+  /**
+   * Makes it as it is after power-on.
+   *
+   * @param bus where its messages go
+   */
   constructor(bus: MessageBus) {
     this.#bus = bus;
     this.reset();

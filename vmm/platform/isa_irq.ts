@@ -61,7 +61,11 @@ export class PinLine implements IrqLine {
   readonly #pins: readonly CountedPin[];
   #level = false;
 
-  /** @param pins what it drives */
+  /**
+   * Makes a line that is not asserted.
+   *
+   * @param pins what it drives
+   */
   constructor(pins: readonly CountedPin[]) {
     this.#pins = pins;
   }

@@ -86,7 +86,11 @@ export class LocalApic
   // Whether STARTUP would start the processor.
   #isWaiting = false;
 
-  /** @param options its ID and what is around it */
+  /**
+   * Makes it as it is after power-on.
+   *
+   * @param options its ID and what is around it
+   */
   constructor(options: LocalApicOptions) {
     const { id, clock } = options;
     this.id = id;

@@ -37,7 +37,11 @@ export class MsiRouter implements MsiSink {
   readonly #bus: MessageBus;
   readonly #isExtended: boolean;
 
-  /** @param bus what connects the local APICs */
+  /**
+   * Makes a router onto a bus.
+   *
+   * @param bus what connects the local APICs
+   */
   constructor(bus: MessageBus, options: MsiOptions = {}) {
     this.#bus = bus;
     this.#isExtended = options.extendedDestination ?? false;

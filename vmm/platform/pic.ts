@@ -30,7 +30,11 @@ export class PicPair implements ExtIntSource, Lifecycle {
   readonly #output: (level: boolean) => void;
   #isRequesting = false;
 
-  /** @param output driven with INTR; it falls between two interrupts */
+  /**
+   * Makes it as it is after power-on.
+   *
+   * @param output driven with INTR; it falls between two interrupts
+   */
   constructor(output: (level: boolean) => void) {
     this.#output = output;
   }

@@ -34,7 +34,11 @@ export class Pit implements Lifecycle {
   readonly #timer: TickTimer;
   #isSpeakerOn = false;
 
-  /** @param irq pulsed at each expiry of counter 0 */
+  /**
+   * Makes it as it is after power-on.
+   *
+   * @param irq pulsed at each expiry of counter 0
+   */
   constructor(clock: Clock, irq: IrqLine) {
     this.#clock = clock;
     this.#timer = new TickTimer(clock, PIT_NS_PER_TICK, () => irq.pulse());

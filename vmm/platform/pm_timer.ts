@@ -20,7 +20,11 @@ export class PmTimer implements BusHandler, Lifecycle {
   readonly #clock: Clock;
   #start: number;
 
-  /** @param clock guest time, by which it counts */
+  /**
+   * Makes it as it is after power-on.
+   *
+   * @param clock guest time, by which it counts
+   */
   constructor(clock: Clock) {
     this.#clock = clock;
     this.#start = clock.now();

@@ -76,7 +76,11 @@ export class Rtc implements Lifecycle {
   #seen = 0;
   #seenUptime = 0;
 
-  /** @param options time and its interrupt */
+  /**
+   * Makes it as it is after power-on.
+   *
+   * @param options time and its interrupt
+   */
   constructor({ clock, wallClock, irq }: RtcOptions) {
     this.#clock = clock;
     this.#wallClock = wallClock;
