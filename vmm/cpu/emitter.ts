@@ -349,6 +349,8 @@ export class Emitter {
       "v128",
       () => cpu.ram.loadV128(this.#host(entry, la)),
       () => {
+        // All of it must be there before any of it is read.
+        this.call("prepareRead", la, i32(16), this.site());
         const low = this.#slowLoad(la, 8);
         const high = this.#slowLoad(f.let(la.add(8)), 8);
         return vectorOf(low, high);

@@ -66,6 +66,13 @@ function offsetOf(draft: Draft, plan: Plan, target: number): number {
   return draft.mode === 32 ? ((offset % TWO_32) + TWO_32) % TWO_32 : offset;
 }
 
+/** Whether the plan's memory operand reaches beyond the last offset of a 32-bit segment. */
+export function isBeyondSegment(draft: Draft, plan: Plan): boolean {
+  if (!plan.memory || draft.mode === 64) return false;
+  const offset = offsetOf(draft, plan, plan.memory.target);
+  return offset + plan.form.facts.size > TWO_32;
+}
+
 /** Chooses address size and segment such that the target can be reached at all. */
 function chooseSegment(draft: Draft, plan: Plan, target: number): void {
   const { rng } = draft;

@@ -91,6 +91,8 @@ const FEATURES = new Set<CpuidFeature>(
       "SSSE3",
       "SSE4_1",
       "SSE4_2",
+      "AES",
+      "PCLMULQDQ",
     ],
   ] as const).map((name) => CpuidFeature[name]),
 );

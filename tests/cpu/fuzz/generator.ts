@@ -10,6 +10,7 @@ import {
   Register,
 } from "iced-x86";
 import { CODE_BASE, CODE_SIZE, type CpuCase } from "../native/native.ts";
+import { isBeyondSegment } from "./address.ts";
 import { Draft, GPR, type Plan } from "./draft.ts";
 import { type CodeFacts, type Form, formsOf } from "./forms.ts";
 import { implicitRegisters } from "./implicit.ts";
@@ -41,6 +42,8 @@ export interface SnippetInstruction {
   registers: readonly number[];
   /** Linear address of the memory operand. */
   target?: number;
+  /** Whether the memory operand reaches beyond the last offset of its segment. */
+  beyondSegment: boolean;
 }
 
 /** A case with its origin. */
@@ -392,6 +395,7 @@ export class Generator {
       undefinedStatus: taints[index]!.status,
       repeats: plan.repeat !== "none",
       registers: plan.registers,
+      beyondSegment: isBeyondSegment(draft, plan),
       ...(plan.memory ? { target: plan.memory.target } : {}),
     }));
     return { test: draft.finish(code), instructions };

@@ -37,6 +37,8 @@ const PDPT = 0x2000;
 const PD = 0x3000;
 const TABLES = 0x4000;
 const GDT_TABLE = 0x9000;
+const KERNEL_PDPT = 0xa000;
+const KERNEL_PD = 0xb000;
 const GDT = 0x8000;
 const CODE_AT = 0x10000;
 const DATA_AT = 0x20000;
@@ -44,7 +46,8 @@ const STACK_AT = 0x30000;
 const USER = 7n;
 const USER_READ = 5n;
 const SUPERVISOR = 3n;
-const INSTRUCTION_LIMIT = 4096;
+/** More than the elements that repetitions find in the windows. */
+const INSTRUCTION_LIMIT = 1 << 17;
 const ALL_EXCEPTIONS = 0xffff_ffff;
 const INT3 = 0xcc;
 const INTO = 0xce;
@@ -93,9 +96,9 @@ class SoftwareExecutor implements Executor {
     put(PML4, BigInt(PDPT) | USER);
     put(PDPT, BigInt(PD) | USER);
     // The descriptor table, for the supervisor only, where no case gets by chance.
-    put(PML4 + 8 * 256, BigInt(PDPT) | USER);
-    put(PDPT + 8, BigInt(TABLES) | USER);
-    put(TABLES, BigInt(GDT_TABLE) | USER);
+    put(PML4 + 8 * 256, BigInt(KERNEL_PDPT) | USER);
+    put(KERNEL_PDPT + 8, BigInt(KERNEL_PD) | USER);
+    put(KERNEL_PD, BigInt(GDT_TABLE) | USER);
     put(GDT_TABLE, BigInt(GDT) | SUPERVISOR);
     GDT_ENTRIES.forEach((entry, n) => put(GDT + 8 * n, entry));
     const map = (

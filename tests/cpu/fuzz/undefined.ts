@@ -255,6 +255,13 @@ export const TRANSCENDENTAL = mnemonics(
   ] as const,
 );
 
+/**
+ * The operands that FYL2XP1 is defined for (SDM), and the units in the last place that the software
+ * CPU may be off beyond them, where it adds before it takes the logarithm.
+ */
+export const LOG_RANGE = [Math.SQRT1_2 - 1, Math.SQRT2 - 1] as const;
+export const LOG_BEYOND = 4n;
+
 /** Approximations with a relative error of at most 1.5 * 2^-12, from tables of the vendor's. */
 export const RECIPROCAL = mnemonics("Rcpps", "Rcpss", "Rsqrtps", "Rsqrtss");
 
@@ -322,3 +329,11 @@ export const MXCSR_LOADS: ReadonlyMap<Mnemonic, number> = new Map([
   [Mnemonic.Fxrstor, 24],
   [Mnemonic.Fxrstor64, 24],
 ]);
+
+/**
+ * Instructions whose operand AMD's processors access in parts, each of which finds its own way
+ * around the end of a segment of 4 GiB. Whether an access across that end faults is the
+ * processor's own (SDM volume 3, 5.3).
+ */
+export const IN_PARTS =
+  /^(F(ld|stp)_m80fp|Fb(ld|stp)_|F(n?stenv|ldenv|n?save|rstor)_|Bound_)/;

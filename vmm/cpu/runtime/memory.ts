@@ -62,7 +62,8 @@ function is64Bit(cpu: CpuModule): I32 {
   return cpu.state.load32(0, MODE_KEY).and(MODE.CODE).eq(2);
 }
 
-// Where segments are flat, bytes on both sides of 4 GiB violate the limit.
+// Where segments are flat, bytes on both sides of 4 GiB violate the limit. In
+// 64-bit mode the last byte, too, must be canonical before either page is read.
 function checkTop(
   cpu: CpuModule,
   f: FunctionBuilder,
@@ -71,8 +72,11 @@ function checkTop(
   site: I32,
 ): void {
   const flat = cpu.state.load32(0, MODE_KEY).and(MODE.FLAT).ne(0);
-  const beyond = la.add(bytes.toI64U()).gtU(0x1_0000_0000);
-  f.if(flat.and(is64Bit(cpu).eqz()).and(beyond), () => {
+  const end = f.let(la.add(bytes.toI64U()));
+  const last = f.let(end.sub(1));
+  const isOutside = last.shl(16).shrS(16).ne(last)
+    .when(is64Bit(cpu), flat.and(end.gtU(0x1_0000_0000)));
+  f.if(isOutside, () => {
     f.call(cpu.fn.badAddress, site);
     f.unreachable();
   });
