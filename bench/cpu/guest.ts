@@ -110,7 +110,6 @@ export class BenchGuest {
 
   /** Runs a program once; answers the seconds it took. */
   run(program: Program): number {
-    const { cpu } = this;
     this.#code(CODE_AT, [...program.code, 0xcc]);
     this.#memory.dropCode(CODE_AT, program.code.length + 1);
     return this.repeat(program);

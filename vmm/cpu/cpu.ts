@@ -1025,10 +1025,17 @@ export class VirtualCpu {
     });
   }
 
+  // Whether the answer to the exit before was a fault: it counts for one access.
+  #takeMsrFault(): boolean {
+    const isFault = this.#msrFault;
+    this.#msrFault = false;
+    return isFault;
+  }
+
   #readMsr(msr: number): number {
-    const value = this.#options.bus?.readMsr?.(msr) ?? this.#msrs.read(msr) ??
-      this.#nextReply();
-    if (this.#msrFault) return HOST.FAULT;
+    const known = this.#options.bus?.readMsr?.(msr) ?? this.#msrs.read(msr);
+    if (known === undefined && this.#takeMsrFault()) return HOST.FAULT;
+    const value = known ?? this.#nextReply();
     if (value === undefined) {
       return this.#leave({ code: EXIT_CODE.RDMSR, length: 0, msr });
     }
@@ -1041,7 +1048,7 @@ export class VirtualCpu {
     const claimed = this.#options.bus?.writeMsr?.(msr, value) ?? "unknown";
     const done = claimed === "unknown" ? this.#msrs.write(msr, value) : claimed;
     if (done === "done") return HOST.DONE;
-    if (done === "fault" || this.#msrFault) return HOST.FAULT;
+    if (done === "fault" || this.#takeMsrFault()) return HOST.FAULT;
     if (this.#nextReply() !== undefined) return HOST.DONE;
     return this.#leave({ code: EXIT_CODE.WRMSR, length: 0, msr, value });
   }
