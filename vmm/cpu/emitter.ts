@@ -37,6 +37,7 @@ import {
   splat,
   type V128,
   type Values,
+  type Var,
   type Width,
 } from "./wasm/mod.ts";
 import { NO_ERROR_CODE, STATUS } from "./runtime/traps.ts";
@@ -67,6 +68,11 @@ export interface Continuation {
 /** Bits to bytes. */
 export function widthOf(size: OpSize): Width {
   return (size >> 3) as Width;
+}
+
+interface UpdateVars {
+  readonly old: Var<"i64">;
+  readonly value: Var<"i64">;
 }
 
 /** Emits one instruction form. */
@@ -188,47 +194,74 @@ export class Emitter {
   ): void {
     const { f, cpu } = this;
     const host = this.hostForWrite(la, width);
-    const old = f.var("i64");
-    const value = f.var("i64");
-    const plain = () => {
-      const isRam = f.let(host.ne(NOT_RAM));
-      f.if(isRam, () => f.set(old, cpu.ram.load(width, host)), () => {
-        f.set(old, this.#slowLoad(la, width));
-      });
-      f.set(value, compute(f.let(old.get())));
-      f.if(
-        isRam,
-        () => f.do(cpu.ram.store(width, host, value.get())),
-        () => this.#slowStore(la, width, f.let(value.get())),
-      );
-    };
+    const vars = { old: f.var("i64"), value: f.var("i64") };
     if (this.shape.lock) {
       const isAligned = host.and(width - 1).eqz().and(host.ne(NOT_RAM));
       f.if(
         isAligned,
-        () =>
-          f.loop((again) => {
-            f.set(old, cpu.ram.atomicLoad(width, host));
-            const seen = f.let(old.get());
-            f.set(value, compute(seen));
-            const found = cpu.ram.atomicCmpxchg(
-              width,
-              host,
-              seen,
-              zeroExtend(f.let(value.get()), (width * 8) as OpSize),
-            );
-            f.brIf(again, found.ne(seen));
-          }),
-        () => {
-          f.call(cpu.fn.lockBus, i32(1));
-          plain();
-          f.call(cpu.fn.lockBus, i32(0));
-        },
+        () => this.#updateAtomic(host, compute, vars, width),
+        () => this.#updateLocked(la, compute, vars, width),
       );
     } else {
-      plain();
+      const isRam = f.let(host.ne(NOT_RAM));
+      f.if(
+        isRam,
+        () => f.set(vars.old, cpu.ram.load(width, host)),
+        () => f.set(vars.old, this.#slowLoad(la, width)),
+      );
+      f.set(vars.value, compute(f.let(vars.old.get())));
+      f.if(
+        isRam,
+        () => f.do(cpu.ram.store(width, host, vars.value.get())),
+        () => this.#slowStore(la, width, f.let(vars.value.get())),
+      );
     }
-    commit(f.let(old.get()), f.let(value.get()));
+    commit(f.let(vars.old.get()), f.let(vars.value.get()));
+  }
+
+  // At an aligned offset in memory 1.
+  #updateAtomic(
+    host: I64,
+    compute: (old: I64) => I64,
+    { old, value }: UpdateVars,
+    width: Width,
+  ): void {
+    const { f, cpu: { ram } } = this;
+    f.loop((again) => {
+      f.set(old, ram.atomicLoad(width, host));
+      const seen = f.let(old.get());
+      f.set(value, compute(seen));
+      const found = ram.atomicCmpxchg(
+        width,
+        host,
+        seen,
+        zeroExtend(f.let(value.get()), (width * 8) as OpSize),
+      );
+      f.brIf(again, found.ne(seen));
+    });
+  }
+
+  // In RAM that is not aligned the bus is locked, from where nothing can trap any
+  // more. Device memory, which can, has no other processor to be locked against.
+  #updateLocked(
+    la: I64,
+    compute: (old: I64) => I64,
+    { old, value }: UpdateVars,
+    width: Width,
+  ): void {
+    const { f, cpu: { fn } } = this;
+    const bytes = i32(width);
+    const [first, second] = f.call(fn.prepareLocked, la, bytes, this.site());
+    const isRam = f.let(first.ne(NOT_RAM));
+    f.if(isRam, () => {
+      f.call(fn.lockBus, i32(1));
+      f.set(old, f.call(fn.loadLocked, first, second, bytes)[0]);
+    }, () => f.set(old, this.#slowLoad(la, width)));
+    f.set(value, compute(f.let(old.get())));
+    f.if(isRam, () => {
+      f.call(fn.storeLocked, first, second, bytes, f.let(value.get()));
+      f.call(fn.lockBus, i32(0));
+    }, () => this.#slowStore(la, width, f.let(value.get())));
   }
 
   /** The immediate operand, zero-extended from `size` bits. */

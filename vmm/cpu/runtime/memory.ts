@@ -82,12 +82,13 @@ function checkTop(
   });
 }
 
-function crosses(la: I64, bytes: I32): I32 {
+/** Whether bytes at an address reach into the next page. */
+export function crosses(la: I64, bytes: I32): I32 {
   return la.toI32().and(0xfff).add(bytes).gtU(4096);
 }
 
-// The first byte of the second page that an access touches.
-function secondPage(
+/** The first byte of the second page that an access touches. */
+export function secondPage(
   cpu: CpuModule,
   f: FunctionBuilder,
   la: I64,
@@ -258,8 +259,8 @@ function storePart(
   });
 }
 
-// After a translation for writing: code that the bytes hit is dropped first.
-function dropCode(
+/** After a translation for writing: code that the bytes hit is dropped first. */
+export function dropCode(
   cpu: CpuModule,
   f: FunctionBuilder,
   offset: I64,

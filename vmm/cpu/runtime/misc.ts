@@ -1,4 +1,4 @@
-// Small runtime functions: the bus lock, instruction fetch for the decoder.
+// Small runtime functions: instruction fetch for the decoder.
 
 import type { CpuModule } from "../cpu_module.ts";
 import { i32 } from "../wasm/mod.ts";
@@ -8,8 +8,6 @@ import { ACCESS_FETCH } from "./walk.ts";
 
 /** Signatures of the functions defined here. */
 export const MISC_SIGNATURES = {
-  /** Takes (1) or releases (0) the lock for what no host atomic can do. */
-  lockBus: { params: ["i32"], results: [] },
   /**
    * Translates the linear address in SCRATCH for fetching and leaves the offset
    * in memory 1 there; a fault is one of the instruction at RIP. Answers 0, or
@@ -20,9 +18,6 @@ export const MISC_SIGNATURES = {
 
 /** Defines the functions of `MISC_SIGNATURES`. */
 export function defineMisc(cpu: CpuModule): void {
-  cpu.define("lockBus", (f) => {
-    f.call(cpu.host.busLock, f.param(0, "i32"));
-  });
   cpu.define("fetch", (f) => {
     f.try(
       () => {

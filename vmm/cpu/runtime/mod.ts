@@ -3,6 +3,7 @@
 import type { CpuModule } from "../cpu_module.ts";
 import { defineSoftFloat } from "../softfloat/mod.ts";
 import { defineBits } from "./bits.ts";
+import { defineBus } from "./bus.ts";
 import { defineControl } from "./control.ts";
 import { defineDebug } from "./debug.ts";
 import { defineDescriptors } from "./descriptors.ts";
@@ -38,6 +39,7 @@ export function defineRuntime(cpu: CpuModule): void {
   defineWalks(cpu);
   defineMemory(cpu);
   defineSegments(cpu);
+  defineBus(cpu);
   defineMisc(cpu);
   defineRun(cpu);
   defineControl(cpu);

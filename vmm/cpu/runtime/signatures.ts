@@ -1,6 +1,7 @@
 // The names and types of all runtime functions. Each group defines its own.
 
 import { BITS_SIGNATURES } from "./bits.ts";
+import { BUS_SIGNATURES } from "./bus.ts";
 import { CONTROL_SIGNATURES } from "./control.ts";
 import { DEBUG_SIGNATURES } from "./debug.ts";
 import { DESCRIPTOR_SIGNATURES } from "./descriptors.ts";
@@ -36,6 +37,7 @@ export const RUNTIME_SIGNATURES = {
   ...WALK_SIGNATURES,
   ...MEMORY_SIGNATURES,
   ...SEGMENT_SIGNATURES,
+  ...BUS_SIGNATURES,
   ...MISC_SIGNATURES,
   ...RUN_SIGNATURES,
   ...WIDE_SIGNATURES,
