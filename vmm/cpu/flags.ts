@@ -48,6 +48,24 @@ const PF_INVERT = 4n;
 const SF_INVERT = 2n;
 const TOP_BITS = 0xc000_0000_0000_0000n;
 
+/** How two floating-point numbers compare: each 0 or 1, at most one of them 1. */
+export interface Relation {
+  readonly less: I32;
+  readonly equal: I32;
+  readonly unordered: I32;
+}
+
+/** The relation that CF, PF and ZF (as in RFLAGS, all set for unordered) tell. */
+export function relationOf(f: FunctionBuilder, bits: I32): Relation {
+  const kept = f.let(bits);
+  const unordered = f.let(kept.shrU(2).and(1));
+  return {
+    less: f.let(kept.and(1).xor(unordered)),
+    equal: f.let(kept.shrU(6).and(1).xor(unordered)),
+    unordered,
+  };
+}
+
 /** Sign-extends a value of `size` bits to 64; what is above is ignored. */
 export function signExtend(value: I64, size: OpSize): I64 {
   switch (size) {
@@ -227,6 +245,17 @@ export class Flags {
     const af = a.xor(r).shrU(1).and(AF_BIT);
     this.#setCarry(cf.or(cf.shrU(1).xor(of.shl(62))).or(af));
     this.#setResult(signExtend(r, size));
+  }
+
+  /** After a comparison of floating-point numbers: CF, ZF and PF tell, the rest is clear. */
+  compare({ less, equal, unordered }: Relation): void {
+    const { f } = this;
+    const neither = f.let(unordered.toI64U());
+    const cf = f.let(less.toI64U().or(neither));
+    const same = f.let(equal.toI64U());
+    // A result of 0 has PF set, which only unordered numbers have.
+    this.#setCarry(cf.shl(63).or(cf.shl(62)).or(same.shl(2)));
+    this.#setResult(same.or(neither).xor(1));
   }
 
   /** Sets all six from RFLAGS bits. */

@@ -27,6 +27,7 @@ import {
   type Values,
 } from "./wasm/mod.ts";
 import type { RuntimeName } from "./runtime/signatures.ts";
+import { SUMMARY } from "./runtime/x87_stack.ts";
 
 /** Bytes of a group: the part of a vector that operations do not look beyond. */
 const GROUP = 16;
@@ -293,11 +294,9 @@ export function table<T>(
 /** The options of MMX forms. */
 export const MMX: FormOptions = { unit: "mmx" };
 
-const ES = 1 << 7;
-
-/** Raises #MF where an x87 exception is pending, as MMX instructions do first. */
+/** Raises #MF where an x87 exception is pending, as waiting x87 and MMX instructions do first. */
 export function checkPending(x: Emitter): void {
-  const summary = x.cpu.state.load32(0, FPU_SW).and(ES);
+  const summary = x.cpu.state.load32(0, FPU_SW).and(SUMMARY);
   x.f.if(summary, () => x.call("x87Pending", x.site()));
 }
 

@@ -3,7 +3,7 @@
 // operands are slow.
 
 import { type Form, form } from "../form.ts";
-import { FLAG } from "../flags.ts";
+import { relationOf } from "../flags.ts";
 import { type I32, i32, type I64, splat, type V128 } from "../wasm/mod.ts";
 import { SSE_ORDER } from "../runtime/sse_compare.ts";
 import { type Define, SSE } from "../vector.ts";
@@ -111,15 +111,26 @@ function order(
     const b = x.read(1, format.bits);
     const a = x.read(0, format.bits);
     const { isOrdered, less, equal } = orderOf(format, a, b);
-    const flags = v.f.var("i32", less.mul(FLAG.CF).or(equal.mul(FLAG.ZF)));
+    const vars = {
+      less: v.f.var("i32", less),
+      equal: v.f.var("i32", equal),
+      unordered: v.f.var("i32"),
+    };
     v.f.if(isOrdered.eqz(), () => {
       const index = i32(SSE_ORDER.indexOf(which));
-      const [found, exceptions] = v.call("sseOrder", index, a, b);
-      v.f.set(flags, found);
+      const [bits, exceptions] = v.call("sseOrder", index, a, b);
+      const found = relationOf(v.f, bits);
+      v.f.set(vars.less, found.less);
+      v.f.set(vars.equal, found.equal);
+      v.f.set(vars.unordered, found.unordered);
       v.note(exceptions);
     });
     v.settle();
-    x.flags.assign(v.let(flags.get()).toI64U());
+    x.flags.compare({
+      less: vars.less.get(),
+      equal: vars.equal.get(),
+      unordered: vars.unordered.get(),
+    });
   };
 }
 

@@ -5,10 +5,10 @@
 import { CodeExt } from "iced-x86";
 import type { Emitter } from "../emitter.ts";
 import { type Form, form, type FormOptions } from "../form.ts";
+import { relationOf } from "../flags.ts";
 import { codeNamed } from "../operands.ts";
 import {
   FPU_CW,
-  FPU_SW,
   FPU_TAGS,
   FPU_TOP,
   TLB_BASE,
@@ -27,7 +27,7 @@ import {
 import { ENVIRONMENT_BYTES } from "../runtime/x87_image.ts";
 import { VECTOR } from "../runtime/traps.ts";
 import { tlbMode } from "../runtime/walk.ts";
-import { SUMMARY } from "../runtime/x87_stack.ts";
+import { checkPending } from "../vector.ts";
 
 type Define = (x: Emitter) => void;
 type Memory = (typeof X87_MEMORY)[number];
@@ -54,12 +54,6 @@ function indexOf<T>(table: readonly T[], name: T): I32 {
 }
 
 // --- What instructions have in common ---------------------------------------
-
-/** Raises the error that an earlier instruction left. */
-function checkPending(x: Emitter): void {
-  const error = x.cpu.state.load32(0, FPU_SW).and(SUMMARY);
-  x.f.if(error, () => x.call("x87Pending", x.site()));
-}
 
 /**
  * The last opcode: the low bits of the first byte, then ModR/M. A record does not
@@ -235,8 +229,8 @@ function compare(names: readonly string[], quiet: 0 | 1, pops: number): Form[] {
 function compareFlags(name: string, quiet: 0 | 1, pops: number): Form {
   return waiting(name, (x) => {
     const other = sti(x, name);
-    const [flags] = x.call("x87CompareFlags", i32(quiet), other, i32(pops));
-    x.flags.assign(x.let(flags.toI64U()));
+    const [bits] = x.call("x87CompareFlags", i32(quiet), other, i32(pops));
+    x.flags.compare(relationOf(x.f, bits));
   });
 }
 
