@@ -116,7 +116,6 @@ export class Machine {
       memory: this.#memoryBus,
       interrupts: this.interrupts,
       msi: this.interrupts.msi,
-      log: options.log,
       windows: bhyveWindows(this.highmem),
       bootRom: false,
     });
