@@ -1,5 +1,5 @@
 // The x87, FXSAVE and EMMS (Intel SDM vol. 1, chapter 8; vol. 2 by mnemonic). What
-// an instruction does to the register stack is in `runtime/x87.ts`; here are its
+// an instruction does to the register stack is in `runtime/x87_*.ts`; here are its
 // operands, the error of an earlier one, and what FNSTENV is to know about it.
 
 import { CodeExt } from "iced-x86";
@@ -17,13 +17,13 @@ import {
 import { type I32, i32, type I64, type Width } from "../wasm/mod.ts";
 import {
   X87_BINARY,
-  X87_LOADED,
-  X87_MEMORY,
   X87_PAIR,
   X87_REDUCE,
   X87_SPLIT,
   X87_UNARY,
-} from "../runtime/x87.ts";
+} from "../runtime/x87_arithmetic.ts";
+import { X87_LOADED } from "../runtime/x87_moves.ts";
+import { X87_MEMORY } from "../runtime/x87_values.ts";
 import { ENVIRONMENT_BYTES } from "../runtime/x87_image.ts";
 import { VECTOR } from "../runtime/traps.ts";
 import { tlbMode } from "../runtime/walk.ts";

@@ -30,8 +30,11 @@ import { defineTraps } from "./traps.ts";
 import { defineUser } from "./user.ts";
 import { defineWalks } from "./walk.ts";
 import { defineWideArithmetic } from "./wide.ts";
-import { defineX87 } from "./x87.ts";
+import { defineX87Arithmetic } from "./x87_arithmetic.ts";
+import { defineX87Compares } from "./x87_compare.ts";
+import { defineX87Control } from "./x87_control.ts";
 import { defineX87Image } from "./x87_image.ts";
+import { defineX87Moves } from "./x87_moves.ts";
 
 /** Defines every runtime function. */
 export function defineRuntime(cpu: CpuModule): void {
@@ -64,6 +67,9 @@ export function defineRuntime(cpu: CpuModule): void {
   defineSseProducts(cpu);
   defineSseString(cpu);
   defineSseCrypto(cpu);
-  defineX87(cpu, soft);
+  defineX87Control(cpu);
+  defineX87Arithmetic(cpu, soft);
+  defineX87Compares(cpu, soft);
+  defineX87Moves(cpu, soft);
   defineX87Image(cpu);
 }

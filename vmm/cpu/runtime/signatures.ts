@@ -28,8 +28,11 @@ import { TRAP_SIGNATURES } from "./traps.ts";
 import { USER_SIGNATURES } from "./user.ts";
 import { WALK_SIGNATURES } from "./walk.ts";
 import { WIDE_SIGNATURES } from "./wide.ts";
-import { X87_SIGNATURES } from "./x87.ts";
+import { X87_ARITHMETIC_SIGNATURES } from "./x87_arithmetic.ts";
+import { X87_COMPARE_SIGNATURES } from "./x87_compare.ts";
+import { X87_CONTROL_SIGNATURES } from "./x87_control.ts";
 import { X87_IMAGE_SIGNATURES } from "./x87_image.ts";
+import { X87_MOVE_SIGNATURES } from "./x87_moves.ts";
 
 /** Signatures of the runtime functions. */
 export const RUNTIME_SIGNATURES = {
@@ -61,7 +64,10 @@ export const RUNTIME_SIGNATURES = {
   ...SEGMENT_LOAD_SIGNATURES,
   ...SYSTEM_SIGNATURES,
   ...TASK_SIGNATURES,
-  ...X87_SIGNATURES,
+  ...X87_CONTROL_SIGNATURES,
+  ...X87_ARITHMETIC_SIGNATURES,
+  ...X87_COMPARE_SIGNATURES,
+  ...X87_MOVE_SIGNATURES,
   ...X87_IMAGE_SIGNATURES,
 } as const;
 
