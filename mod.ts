@@ -50,6 +50,7 @@ export { Code } from "iced-x86";
 export {
   type BptExit,
   CpuError,
+  type CpuidExit,
   type DbExit,
   type ExceptionExit,
   EXIT_CODE,

@@ -57,9 +57,18 @@ export class Capabilities {
       );
     }
     this.#values.set(capability, value);
-    const controls = this.has(CAPABILITY.PAUSE_EXIT) ? EXIT_ON.PAUSE : 0;
-    this.#words.setWord(EXIT_CONTROLS, controls);
+    this.#setControl(EXIT_ON.PAUSE, this.has(CAPABILITY.PAUSE_EXIT));
     this.#updateExceptionExits();
+  }
+
+  /** Whether CPUID exits. */
+  set cpuidExits(on: boolean) {
+    this.#setControl(EXIT_ON.CPUID, on);
+  }
+
+  #setControl(bit: number, on: boolean): void {
+    const others = this.#words.word(EXIT_CONTROLS) & ~bit;
+    this.#words.setWord(EXIT_CONTROLS, on ? others | bit : others);
   }
 
   /** Whether a capability that can be set is on. */

@@ -239,6 +239,11 @@ export class VirtualCpu {
     this.#words.setWord(TASK_SWITCH_EXITS, on ? 1 : 0);
   }
 
+  /** Whether CPUID exits, to be answered by the caller. */
+  set cpuidExits(on: boolean) {
+    this.#capabilities.cpuidExits = on;
+  }
+
   /**
    * Injects an exception, delivered before the next instruction.
    *

@@ -61,6 +61,10 @@ export interface InoutExit extends ExitBase {
   readonly port: number;
   /** width of the access */
   readonly bytes: 1 | 2 | 4;
+  /** whether it is INS or OUTS: then each element exits by itself */
+  readonly string: boolean;
+  /** whether it is one of a repetition's elements */
+  readonly rep: boolean;
   /** whether it is IN */
   readonly in: boolean;
   /** What OUT writes; 0 for IN. */
@@ -121,8 +125,17 @@ export interface PlainExit extends ExitBase {
     | typeof EXIT_CODE.MONITOR
     | typeof EXIT_CODE.MWAIT
     | typeof EXIT_CODE.REQIDLE
-    | typeof EXIT_CODE.DEBUG
-    | typeof EXIT_CODE.CPUID;
+    | typeof EXIT_CODE.DEBUG;
+}
+
+/** CPUID, where `cpuidExits` asks for it: the answer is `{}` or `{ cpuid }`. */
+export interface CpuidExit extends ExitBase {
+  /** tells exits apart */
+  readonly code: typeof EXIT_CODE.CPUID;
+  /** EAX */
+  readonly leaf: number;
+  /** ECX */
+  readonly subleaf: number;
 }
 
 /** INT3, with the capability `bpt_exit`; RIP is at it. */
@@ -185,6 +198,7 @@ export type VmExit =
   | WrmsrExit
   | HltExit
   | PlainExit
+  | CpuidExit
   | BptExit
   | DbExit
   | SuspendedExit
@@ -195,6 +209,8 @@ export type VmExit =
 export interface VmEntry {
   /** the value read from a port, device memory or MSR */
   readonly value?: bigint | number;
+  /** EAX EBX ECX EDX of a CPUID; the default is what the processor shows */
+  readonly cpuid?: readonly [number, number, number, number];
   /** the MSR access raises #GP(0) */
   readonly fault?: boolean;
 }

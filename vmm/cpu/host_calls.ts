@@ -3,7 +3,7 @@
 // claims becomes an exit; its answer is kept for when the instruction is tried
 // again, since an instruction with several accesses exits once for each.
 
-import type { Cpuid } from "./cpuid.ts";
+import type { Cpuid, CpuidRegisters } from "./cpuid.ts";
 import type { HostCallbacks } from "./engine.ts";
 import { exitFor, shutdownExit, type UnplacedExit } from "./exit_records.ts";
 import { EXIT_CODE, type VmEntry, type VmExit } from "./exits.ts";
@@ -11,7 +11,17 @@ import type { MsrFile } from "./msr.ts";
 import type { CpuOptions } from "./options.ts";
 import { HOST } from "./runtime/host.ts";
 import { STATUS } from "./runtime/traps.ts";
-import { CR4, CR8, RIP, SCRATCH, XCR0 } from "./state.ts";
+import {
+  CR4,
+  CR8,
+  EXIT_CONTROLS,
+  EXIT_ON,
+  IO_STRING,
+  IO_STRING_REP,
+  RIP,
+  SCRATCH,
+  XCR0,
+} from "./state.ts";
 import type { StateWords } from "./state_words.ts";
 import { watchPort } from "./stepping.ts";
 
@@ -69,7 +79,8 @@ export class HostCalls {
   readonly #replies: bigint[] = [];
   #reply = 0;
   #msrFault = false;
-  #pending: VmExit | undefined;
+  #cpuidAnswer: CpuidRegisters | undefined;
+  #pending: UnplacedExit | undefined;
   #holdsBus = false;
 
   constructor(parts: HostParts) {
@@ -89,11 +100,13 @@ export class HostCalls {
   /** Takes the answer to the exit before; without one the instruction starts anew. */
   answer(entry: VmEntry | undefined): void {
     this.#msrFault = false;
+    this.#cpuidAnswer = undefined;
     if (this.#pending === undefined || entry === undefined) {
       this.forget();
       return;
     }
     this.#msrFault = entry.fault ?? false;
+    this.#cpuidAnswer = entry.cpuid;
     this.#replies.push(BigInt(entry.value ?? 0));
     this.#pending = undefined;
   }
@@ -120,7 +133,8 @@ export class HostCalls {
       case STATUS.EXIT: {
         const exit = this.#pending;
         if (exit === undefined) throw new Error("An exit left no record");
-        return exit;
+        // Where the instruction is was not known while it executed.
+        return { ...exit, rip: this.#words.quad(RIP) } as VmExit;
       }
       case STATUS.SHUTDOWN:
         return shutdownExit(this.#words);
@@ -136,13 +150,8 @@ export class HostCalls {
       : undefined;
   }
 
-  // RIP is where the instruction is only after the trap: it is filled in then.
   #leave(exit: UnplacedExit): number {
-    this.#pending = Object.defineProperty(exit, "rip", {
-      get: () => this.#words.quad(RIP),
-      enumerable: true,
-      configurable: true,
-    }) as VmExit;
+    this.#pending = exit;
     return HOST.EXIT;
   }
 
@@ -216,23 +225,34 @@ export class HostCalls {
     isRead: boolean,
     value: number,
   ): number {
+    const kind = this.#words.word(IO_STRING);
+    this.#words.setWord(IO_STRING, 0);
     return this.#leave({
       code: EXIT_CODE.INOUT,
       length: 0,
       port,
       bytes: bytes as 1 | 2 | 4,
       in: isRead,
+      string: kind !== 0,
+      rep: kind === IO_STRING_REP,
       value,
     });
   }
 
   // --- MSRs, CPUID, CR8 ----------------------------------------------------
 
+  // Whether the answer to the exit before was a fault: it counts for one access.
+  #takeMsrFault(): boolean {
+    const isFault = this.#msrFault;
+    this.#msrFault = false;
+    return isFault;
+  }
+
   /** Reads an MSR into SCRATCH. */
   readMsr(msr: number): number {
-    const value = this.#options.bus?.readMsr?.(msr) ?? this.#msrs.read(msr) ??
-      this.#nextReply();
-    if (this.#msrFault) return HOST.FAULT;
+    const known = this.#options.bus?.readMsr?.(msr) ?? this.#msrs.read(msr);
+    if (known === undefined && this.#takeMsrFault()) return HOST.FAULT;
+    const value = known ?? this.#nextReply();
     if (value === undefined) {
       return this.#leave({ code: EXIT_CODE.RDMSR, length: 0, msr });
     }
@@ -246,7 +266,7 @@ export class HostCalls {
     const claimed = this.#options.bus?.writeMsr?.(msr, value) ?? "unknown";
     const done = claimed === "unknown" ? this.#msrs.write(msr, value) : claimed;
     if (done === "done") return HOST.DONE;
-    if (done === "fault" || this.#msrFault) return HOST.FAULT;
+    if (done === "fault" || this.#takeMsrFault()) return HOST.FAULT;
     if (this.#nextReply() !== undefined) return HOST.DONE;
     return this.#leave({ code: EXIT_CODE.WRMSR, length: 0, msr, value });
   }
@@ -254,11 +274,17 @@ export class HostCalls {
   /** CPUID: EAX to EDX in SCRATCH. */
   queryCpuid(): number {
     const at = (n: number) => SCRATCH + 8 * n;
-    const values = this.#cpuid.query(
-      this.#words.word(at(0)) >>> 0,
-      this.#words.word(at(2)) >>> 0,
-      { cr4: this.#words.word(CR4), xcr0: this.#words.word(XCR0) },
-    );
+    const leaf = this.#words.word(at(0)) >>> 0;
+    const subleaf = this.#words.word(at(2)) >>> 0;
+    const isWanted = this.#words.word(EXIT_CONTROLS) & EXIT_ON.CPUID;
+    if (isWanted && this.#nextReply() === undefined) {
+      return this.#leave({ code: EXIT_CODE.CPUID, length: 0, leaf, subleaf });
+    }
+    const values = this.#cpuidAnswer ?? this.#cpuid.query(leaf, subleaf, {
+      cr4: this.#words.word(CR4),
+      xcr0: this.#words.word(XCR0),
+    });
+    this.#cpuidAnswer = undefined;
     values.forEach((value, n) =>
       this.#words.setQuad(at(n), BigInt(value >>> 0))
     );

@@ -46,9 +46,33 @@ Deno.test("a fault answered does not reach the next register in the same run", (
   cpu.exceptionExits = 0;
   machine.poke(4 * GP, "0020 0000"); // IVT entry: 0000:2000
   machine.poke(0x2000, "89e5 83460002 cf"); // mov bp,sp; add word [bp],2; iret
-  machine.set({ RSP: 0x8000 });
+  machine.set({ RSP: 0x8000, RAX: 0x55 });
   assertEquals(cpu.run().code, EXIT_CODE.WRMSR);
   assertEquals(cpu.run({ fault: true }).code, EXIT_CODE.HLT);
+  // EFER was read: a second fault would have left the mark.
+  assertEquals(machine.get("RAX"), 0n);
+});
+
+Deno.test("CPUID exits where that is asked for, and takes an answer or none", () => {
+  const { cpu, get } = bind(machineAt("0fa2 0fa2 f4")); // cpuid; cpuid; hlt
+  cpu.cpuidExits = true;
+  const exit = cpu.run();
+  assertEquals(exit.code, EXIT_CODE.CPUID);
+  if (exit.code === EXIT_CODE.CPUID) {
+    assertEquals([exit.leaf, exit.subleaf], [0, UNKNOWN]);
+  }
+  assertEquals(cpu.run({ cpuid: [7, 8, 0, 9] }).code, EXIT_CODE.CPUID);
+  assertEquals([get("RAX"), get("RBX"), get("RDX")], [7n, 8n, 9n]);
+  assertEquals(cpu.run({}).code, EXIT_CODE.HLT);
+  assertEquals(get("RAX") === 7n, false);
+});
+
+Deno.test("an exit keeps its RIP after the CPU went on", () => {
+  const { cpu } = bind(machineAt("e480 f4")); // in al, 0x80; hlt
+  const exit = cpu.run();
+  assertEquals(exit.rip, BigInt(CODE));
+  assertEquals(cpu.run({ value: 0 }).code, EXIT_CODE.HLT);
+  assertEquals(exit.rip, BigInt(CODE));
 });
 
 function bind(machine: TestMachine) {

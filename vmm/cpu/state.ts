@@ -180,6 +180,10 @@ export const FORCE_STEP = layout.take(4);
 export const TASK_SWITCH_EXITS = layout.take(4);
 /** Bit n set: exception n leaves for the engine undelivered, INT3 and INTO too: u32. */
 export const EXCEPTION_EXITS = layout.take(4);
+/** Set while INS or OUTS accesses its port: `IO_STRING_ONCE` or `_REP`: i32. */
+export const IO_STRING = layout.take(4);
+export const IO_STRING_ONCE = 1;
+export const IO_STRING_REP = 2;
 /** Bits of `EXIT_ON` that say which instructions leave for an exit: i32. */
 export const EXIT_CONTROLS = layout.take(4);
 /** Physical address bits, as a mask of address bits 51:12 that are reserved: u64. */

@@ -5,7 +5,16 @@
 import { type Emitter, REG, widthOf } from "../emitter.ts";
 import { FLAG, type OpSize } from "../flags.ts";
 import { type Form, form } from "../form.ts";
-import { BUDGET, ES, FS, RIP, SYSTEM_FLAGS } from "../state.ts";
+import {
+  BUDGET,
+  ES,
+  FS,
+  IO_STRING,
+  IO_STRING_ONCE,
+  IO_STRING_REP,
+  RIP,
+  SYSTEM_FLAGS,
+} from "../state.ts";
 import {
   type I32,
   i32,
@@ -160,6 +169,16 @@ function checkedPort(x: Emitter, s: Element): I32 {
   return port;
 }
 
+// Marks an access to a port as a string instruction's, for the exit it may become.
+function asString<T>(x: Emitter, access: () => T): T {
+  const { state } = x.cpu;
+  const kind = x.shape.rep === "none" ? IO_STRING_ONCE : IO_STRING_REP;
+  x.f.do(state.store32(0, kind, IO_STRING));
+  const result = access();
+  x.f.do(state.store32(0, 0, IO_STRING));
+  return result;
+}
+
 // The port is read last of all that can fault: it must not lose what it gave.
 const INS: StringOperation = {
   source: false,
@@ -169,7 +188,10 @@ const INS: StringOperation = {
     const port = checkedPort(x, s);
     const la = destinationAddress(x, s, 1);
     x.prepareWrite(la, width);
-    const [value] = x.call("portIn", port, i32(width), x.site());
+    const value = asString(
+      x,
+      () => x.call("portIn", port, i32(width), x.site())[0],
+    );
     x.store(width, la, value);
   },
 };
@@ -180,7 +202,8 @@ const OUTS: StringOperation = {
   element: (x, s) => {
     const port = checkedPort(x, s);
     const value = loadSource(x, s);
-    x.call("portOut", port, i32(widthOf(s.size)), value, x.site());
+    const width = i32(widthOf(s.size));
+    asString(x, () => x.call("portOut", port, width, value, x.site()));
   },
 };
 
