@@ -10,7 +10,7 @@ import {
   EFER_LME,
   EFER_NXE,
   EFER_SCE,
-} from "./runtime/walk.ts";
+} from "./runtime/control_bits.ts";
 import {
   CR0,
   CSTAR,

@@ -10,7 +10,7 @@ import { FLAG } from "./flags.ts";
 import type { InterruptShadow } from "./interrupt_shadow.ts";
 import { CAPABILITY } from "./options.ts";
 import { NO_ERROR_CODE, VECTOR } from "./runtime/traps.ts";
-import { CR4_DE } from "./runtime/walk.ts";
+import { CR4_DE } from "./runtime/control_bits.ts";
 import {
   CR4,
   CS,

@@ -47,7 +47,7 @@ import {
   CR4_VME,
   EFER_LMA,
   EFER_LME,
-} from "./walk.ts";
+} from "./control_bits.ts";
 
 /** Signatures of the functions defined here. */
 export const CONTROL_SIGNATURES = {

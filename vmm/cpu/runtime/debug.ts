@@ -7,7 +7,7 @@ import { type I32, i32 } from "../wasm/mod.ts";
 import { changed } from "./control.ts";
 import { Sys } from "./sysops.ts";
 import { VECTOR } from "./traps.ts";
-import { CR4_DE } from "./walk.ts";
+import { CR4_DE } from "./control_bits.ts";
 
 /** Signatures of the functions defined here. */
 export const DEBUG_SIGNATURES = {

@@ -38,7 +38,7 @@ import { nextStackError } from "./frames.ts";
 import { isCanonical, isNull, RSP, selectorError, Sys } from "./sysops.ts";
 import { TASK_REASON } from "./tasks.ts";
 import { VECTOR } from "./traps.ts";
-import { CR4_VME } from "./walk.ts";
+import { CR4_VME } from "./control_bits.ts";
 
 /** Kinds of events, as VMX numbers them. */
 export const EVENT = {

@@ -28,7 +28,9 @@ import { type I32, i32, type I64, i64 } from "../wasm/mod.ts";
 import { readDescriptor, setAccessed } from "./descriptors.ts";
 import { isCanonical, isNull, selectorError, Sys } from "./sysops.ts";
 import { VECTOR } from "./traps.ts";
-import { ACCESS_WRITE, CR4_SMAP, tlbEntry } from "./walk.ts";
+import { CR4_SMAP } from "./control_bits.ts";
+import { tlbEntry } from "./tlb.ts";
+import { ACCESS_WRITE } from "./walk.ts";
 
 /** Signatures of the functions defined here. */
 export const FRAME_SIGNATURES = {

@@ -16,7 +16,7 @@ import {
 } from "../state.ts";
 import { HOST } from "./host.ts";
 import { raise, scratch, setScratch, VECTOR } from "./traps.ts";
-import { CR0_PE } from "./walk.ts";
+import { CR0_PE } from "./control_bits.ts";
 
 /** Signatures of the functions defined here. */
 export const IO_SIGNATURES = {

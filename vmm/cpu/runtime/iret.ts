@@ -22,7 +22,7 @@ import { checkTarget, is64BitCode } from "./far.ts";
 import { frameWord } from "./frames.ts";
 import { FLAG_BITS, RSP, Sys } from "./sysops.ts";
 import { TASK_REASON } from "./tasks.ts";
-import { CR4_VME } from "./walk.ts";
+import { CR4_VME } from "./control_bits.ts";
 
 /** Signatures of the functions defined here. */
 export const IRET_SIGNATURES = {

@@ -20,13 +20,13 @@ import {
 import { MODE } from "../mode.ts";
 import { HOST } from "./host.ts";
 import { raise, scratch, setScratch, VECTOR } from "./traps.ts";
+import { tlbMode } from "./tlb.ts";
 import {
   ACCESS_READ,
   ACCESS_WRITE,
   NOT_RAM,
   SCRATCH_CODE,
   SCRATCH_PA,
-  tlbMode,
 } from "./walk.ts";
 
 /** Signatures of the functions defined here. */

@@ -26,6 +26,8 @@ import { defineSseString } from "./sse_string.ts";
 import { defineStrings } from "./string.ts";
 import { defineSystem } from "./system.ts";
 import { defineTasks } from "./tasks.ts";
+import { defineTlb } from "./tlb.ts";
+import { defineTranslate } from "./translate.ts";
 import { defineTraps } from "./traps.ts";
 import { defineUser } from "./user.ts";
 import { defineWalks } from "./walk.ts";
@@ -40,6 +42,8 @@ import { defineX87Moves } from "./x87_moves.ts";
 export function defineRuntime(cpu: CpuModule): void {
   defineTraps(cpu);
   defineWalks(cpu);
+  defineTranslate(cpu);
+  defineTlb(cpu);
   defineMemory(cpu);
   defineSegments(cpu);
   defineBus(cpu);

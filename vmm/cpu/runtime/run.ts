@@ -53,7 +53,7 @@ import {
   CR4_OSFXSR,
   CR4_SMAP,
   EFER_LMA,
-} from "./walk.ts";
+} from "./control_bits.ts";
 
 // The jump key: the mode key, whether the CPL is 3, and the generation.
 const JUMP_USER = 1 << MODE_BITS;

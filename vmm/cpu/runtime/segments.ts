@@ -11,7 +11,7 @@ import {
   SYSTEM_FLAGS,
 } from "../state.ts";
 import { FLAG } from "../flags.ts";
-import { CR0_PE } from "./walk.ts";
+import { CR0_PE } from "./control_bits.ts";
 
 /** Signatures of the functions defined here. */
 export const SEGMENT_SIGNATURES = {

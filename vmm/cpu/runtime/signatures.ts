@@ -24,6 +24,8 @@ import { SSE_STRING_SIGNATURES } from "./sse_string.ts";
 import { STRING_SIGNATURES } from "./string.ts";
 import { SYSTEM_SIGNATURES } from "./system.ts";
 import { TASK_SIGNATURES } from "./tasks.ts";
+import { TLB_SIGNATURES } from "./tlb.ts";
+import { TRANSLATE_SIGNATURES } from "./translate.ts";
 import { TRAP_SIGNATURES } from "./traps.ts";
 import { USER_SIGNATURES } from "./user.ts";
 import { WALK_SIGNATURES } from "./walk.ts";
@@ -38,6 +40,8 @@ import { X87_MOVE_SIGNATURES } from "./x87_moves.ts";
 export const RUNTIME_SIGNATURES = {
   ...TRAP_SIGNATURES,
   ...WALK_SIGNATURES,
+  ...TRANSLATE_SIGNATURES,
+  ...TLB_SIGNATURES,
   ...MEMORY_SIGNATURES,
   ...SEGMENT_SIGNATURES,
   ...BUS_SIGNATURES,

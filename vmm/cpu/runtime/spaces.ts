@@ -14,7 +14,8 @@ import {
 } from "../state.ts";
 import { i32, type I64, i64 } from "../wasm/mod.ts";
 import { isCanonical, Sys } from "./sysops.ts";
-import { CR0_PG, CR4_PAE, CR4_PCIDE, NOT_RAM } from "./walk.ts";
+import { CR0_PG, CR4_PAE, CR4_PCIDE } from "./control_bits.ts";
+import { NOT_RAM } from "./walk.ts";
 
 /** Signatures of the functions defined here. */
 export const SPACE_SIGNATURES = {

@@ -19,7 +19,7 @@ import {
   TLB_READ,
   TLB_WRITE,
 } from "../state.ts";
-import { tlbEntry } from "./walk.ts";
+import { tlbEntry } from "./tlb.ts";
 
 /** Signatures of the functions defined here; `shift` is log2 of an element's bytes. */
 export const STRING_SIGNATURES = {

@@ -37,7 +37,8 @@ import {
 import type { RuntimeFunctions } from "../cpu_module.ts";
 import type { RuntimeName } from "./signatures.ts";
 import { NO_ERROR_CODE, VECTOR } from "./traps.ts";
-import { CR0_PE, EFER_LMA, tlbEntry } from "./walk.ts";
+import { CR0_PE, EFER_LMA } from "./control_bits.ts";
+import { tlbEntry } from "./tlb.ts";
 
 /** The bits of RFLAGS that can be other than constant. */
 export const FLAG_BITS = 0x3f_7fd5;

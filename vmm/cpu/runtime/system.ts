@@ -42,7 +42,7 @@ import {
   CR4_UMIP,
   CR4_VME,
   EFER_SCE,
-} from "./walk.ts";
+} from "./control_bits.ts";
 
 /** Signatures of the functions defined here. */
 export const SYSTEM_SIGNATURES = {

@@ -40,7 +40,8 @@ import {
 import { EXIT_REASON } from "./host.ts";
 import { FLAG_BITS, isNull, RSP, selectorError, Sys } from "./sysops.ts";
 import { setScratch, VECTOR } from "./traps.ts";
-import { ACCESS_WRITE, CR0_PG, CR0_TS, CR4_PAE } from "./walk.ts";
+import { CR0_PG, CR0_TS, CR4_PAE } from "./control_bits.ts";
+import { ACCESS_WRITE } from "./walk.ts";
 
 /** Signatures of the functions defined here. */
 export const TASK_SIGNATURES = {

@@ -8,7 +8,7 @@ import { type FunctionBuilder, type I32, i32 } from "../wasm/mod.ts";
 import { CPL, CR4, SYSTEM_FLAGS, TSC_OFFSET } from "../state.ts";
 import { EXIT_REASON } from "./host.ts";
 import { raise, scratch, VECTOR } from "./traps.ts";
-import { CR4_VME } from "./walk.ts";
+import { CR4_VME } from "./control_bits.ts";
 
 /** Signatures of the functions defined here. */
 export const USER_SIGNATURES = {

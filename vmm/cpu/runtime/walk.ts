@@ -1,5 +1,5 @@
 // Address translation: page walks of every paging mode (Intel SDM vol. 3, 4.3 to
-// 4.6), TLB fill and flush. Not modelled: protection keys, 5-level paging.
+// 4.6). Not modelled: protection keys, 5-level paging.
 
 import type { CpuModule } from "../cpu_module.ts";
 import {
@@ -13,7 +13,6 @@ import {
   CR0,
   CR3,
   CR4,
-  DR,
   EFER,
   MAP,
   MAP_COUNT,
@@ -22,25 +21,22 @@ import {
   META_LARGE,
   PDPTE,
   RESERVED_PA,
-  SCRATCH,
-  TLB,
-  TLB_ADDEND,
-  TLB_ARRAY,
-  TLB_ENTRIES,
-  TLB_FETCH,
-  TLB_LOG,
-  TLB_LOG_COUNT,
-  TLB_LOG_MAX,
-  TLB_META,
-  TLB_MISMATCH,
-  TLB_MODE_ALIGNED,
-  TLB_MODE_USER,
-  TLB_MODES,
-  TLB_READ,
-  TLB_SPACES,
-  TLB_STRIDE,
-  TLB_WRITE,
 } from "../state.ts";
+import {
+  CR0_PG,
+  CR0_WP,
+  CR4_PAE,
+  CR4_PGE,
+  CR4_PSE,
+  CR4_SMAP,
+  CR4_SMEP,
+  EFER_LMA,
+  EFER_NXE,
+} from "./control_bits.ts";
+import { pageOf, RIGHT_FETCH, RIGHT_READ, RIGHT_WRITE } from "./tlb.ts";
+
+export * from "./control_bits.ts";
+export { tlbArray, tlbEntry, tlbMode } from "./tlb.ts";
 
 /** Kinds of access that a translation is for. */
 export const ACCESS_READ = 0;
@@ -75,41 +71,6 @@ const ADDRESS_MASK = 0x000f_ffff_ffff_f000n;
 /** Page-fault error code bits. */
 const PF = { P: 1, W: 2, U: 4, RSVD: 8, I: 16 } as const;
 
-/** CR0, CR4 and EFER bits (Intel SDM vol. 3, 2.5 and 2.2.1). */
-export const CR0_PE = 1;
-export const CR0_MP = 2;
-export const CR0_EM = 4;
-export const CR0_TS = 8;
-export const CR0_NE = 0x20;
-export const CR0_WP = 0x10000;
-export const CR0_AM = 0x40000;
-export const CR0_PG = 0x80000000;
-export const CR4_VME = 1;
-export const CR4_PVI = 2;
-export const CR4_TSD = 4;
-export const CR4_DE = 8;
-export const CR4_PSE = 0x10;
-export const CR4_PAE = 0x20;
-export const CR4_PGE = 0x80;
-export const CR4_PCE = 0x100;
-export const CR4_OSFXSR = 0x200;
-export const CR4_OSXMMEXCPT = 0x400;
-export const CR4_UMIP = 0x800;
-export const CR4_FSGSBASE = 0x10000;
-export const CR4_PCIDE = 0x20000;
-export const CR4_OSXSAVE = 0x40000;
-export const CR4_SMEP = 0x100000;
-export const CR4_SMAP = 0x200000;
-export const EFER_SCE = 1;
-export const EFER_LME = 0x100;
-export const EFER_LMA = 0x400;
-export const EFER_NXE = 0x800;
-
-// Rights that a walk accumulates, in the low bits of its answer.
-const RIGHT_READ = 0x10;
-const RIGHT_WRITE = 0x20;
-const RIGHT_FETCH = 0x40;
-
 /** Signatures of the functions defined here. */
 export const WALK_SIGNATURES = {
   /** Offset in memory 1 of a guest-physical address for reading, or `NOT_RAM`. */
@@ -122,36 +83,7 @@ export const WALK_SIGNATURES = {
    * user access), site. Raises #PF; a probe answers `NO_TRANSLATION`.
    */
   walk: { params: ["i64", "i32", "i32", "i32"], results: ["i64"] },
-  /**
-   * Offset in memory 1 of a linear address, or `NOT_RAM` with the address in
-   * SCRATCH: linear address, access, TLB array, site. Fills the TLB.
-   */
-  translate: { params: ["i64", "i32", "i32", "i32"], results: ["i64"] },
-  /** Drops the entries of one address space, global ones too if asked: space, all. */
-  flushSpace: { params: ["i32", "i32"], results: [] },
-  /** Drops every entry of every address space. */
-  flushAll: { params: [], results: [] },
-  /** Drops what translates one page of one address space: space, linear address. */
-  flushPage: { params: ["i32", "i64"], results: [] },
-  /** Makes a page of memory 1 (by number) not writable in every TLB array. */
-  protectPage: { params: ["i32"], results: [] },
 } as const;
-
-/** Address of the entry for a linear address in a TLB array. */
-export function tlbEntry(array: I32, la: I64): I32 {
-  const shift = 12 - Math.log2(TLB_STRIDE);
-  const mask = (TLB_ENTRIES - 1) * TLB_STRIDE;
-  return la.shrU(shift).toI32().and(mask).add(array);
-}
-
-/** The mode of a TLB array. */
-export function tlbMode(array: I32): I32 {
-  return array.sub(TLB).divU(TLB_ARRAY).remU(TLB_MODES);
-}
-
-function pageOf(la: I64): I64 {
-  return la.and(-4096);
-}
 
 function low32(cpu: CpuModule, address: number): I32 {
   return cpu.state.load32(0, address);
@@ -421,240 +353,9 @@ function finishWalk(w: WalkState, leaf: Leaf): void {
   f.return(pageOf(pa).or(rightBits.or(meta).toI64U()));
 }
 
-// Enters a translation into the TLB.
-function fill(
-  cpu: CpuModule,
-  f: FunctionBuilder,
-  args: { array: I32; la: I64; offset: I64; rights: I32; isCode: I32 },
-): void {
-  const { state } = cpu;
-  const page = f.let(pageOf(args.la));
-  const entry = f.let(tlbEntry(args.array, args.la));
-  const tag = (right: number, and: I32 | number = 1) =>
-    page.when(
-      args.rights.and(right).ne(0).and(and),
-      page.xor(TLB_MISMATCH),
-    );
-  // Data breakpoints are checked on the slow path: keep data accesses there.
-  const watched = f.let(state.load32(0, DR + 56).and(0xff).ne(0));
-  f.do(state.store64(entry, tag(RIGHT_READ, watched.eqz()), TLB_READ));
-  f.do(
-    state.store64(
-      entry,
-      tag(RIGHT_WRITE, args.isCode.or(watched).eqz()),
-      TLB_WRITE,
-    ),
-  );
-  f.do(state.store64(entry, tag(RIGHT_FETCH), TLB_FETCH));
-  f.do(state.store64(entry, pageOf(args.offset).sub(page), TLB_ADDEND));
-  const index = entry.sub(TLB).shrU(Math.log2(TLB_STRIDE));
-  f.do(
-    state.store32(
-      index.shl(2),
-      args.rights.and(META_GLOBAL | META_LARGE),
-      TLB_META,
-    ),
-  );
-  const space = f.let(index.divU(TLB_MODES * TLB_ENTRIES));
-  const count = f.let(state.load32(space.shl(2), TLB_LOG_COUNT));
-  f.if(
-    count.ltU(TLB_LOG_MAX),
-    () =>
-      f.do(
-        state.store32(
-          space.mul(TLB_LOG_MAX).add(count).shl(2),
-          entry,
-          TLB_LOG,
-        ),
-      ),
-  );
-  f.if(
-    count.leU(TLB_LOG_MAX),
-    () => f.do(state.store32(space.shl(2), count.add(1), TLB_LOG_COUNT)),
-  );
-}
-
-function defineTranslate(cpu: CpuModule): void {
-  const { state } = cpu;
-  cpu.define("translate", (f) => {
-    const la = f.param(0, "i64");
-    const access = f.param(1, "i32");
-    const array = f.param(2, "i32");
-    const site = f.param(3, "i32");
-    f.do(state.store64(0, i64(0), SCRATCH + 8 * SCRATCH_CODE));
-    const entry = f.let(tlbEntry(array, la));
-    const tag = state.load64(entry.add(access.and(3).shl(3)));
-    f.if(
-      tag.eq(pageOf(la)),
-      () => f.return(la.add(state.load64(entry, TLB_ADDEND))),
-    );
-    const long = low32(cpu, EFER).and(EFER_LMA).ne(0);
-    const canonical = la.shl(16).shrS(16).eq(la);
-    f.if(long.and(canonical.eqz()), () => {
-      f.if(
-        access.and(ACCESS_PROBE),
-        () => f.return(i64(NO_TRANSLATION)),
-      );
-      f.call(cpu.fn.badAddress, site);
-      f.unreachable();
-    });
-    const mode = f.let(tlbMode(array));
-    const isAligned = f.let(mode.eq(TLB_MODE_ALIGNED));
-    const rights = i32(TLB_MODE_USER).when(isAligned, mode);
-    const [page] = f.call(cpu.fn.walk, la, access, f.let(rights), site);
-    f.if(page.eq(NO_TRANSLATION), () => f.return(page));
-    const pa = f.let(pageOf(page).or(la.and(0xfff)));
-    f.do(state.store64(0, pa, SCRATCH + 8 * SCRATCH_PA));
-    const isWrite = f.let(access.and(3).eq(ACCESS_WRITE));
-    const offset = f.var("i64");
-    const [readOffset] = f.call(cpu.fn.mapGpa, pa);
-    const [writeOffset] = f.call(cpu.fn.mapGpaWrite, pa);
-    f.set(offset, writeOffset.when(isWrite, readOffset));
-    f.if(offset.get().eq(NOT_RAM), () => f.return(i64(NOT_RAM)));
-    const [isCode] = f.call(
-      cpu.host.isCode,
-      f.let(offset.get().shrU(12).toI32()),
-    );
-    f.if(
-      isWrite,
-      () => f.do(state.store64(0, isCode.toI64U(), SCRATCH + 8 * SCRATCH_CODE)),
-    );
-    const readOnly = writeOffset.eq(NOT_RAM);
-    f.if(access.and(ACCESS_PROBE).or(isAligned).eqz(), () =>
-      fill(cpu, f, {
-        array,
-        la,
-        offset: f.let(offset.get()),
-        rights: f.let(page.toI32().and(0xfff)),
-        isCode: f.let(isCode.or(readOnly)),
-      }));
-    f.return(offset.get());
-  });
-}
-
-// The lowest page that has its entry at this address.
-function tlbPage(entry: I32): I64 {
-  const index = entry.sub(TLB).shrU(Math.log2(TLB_STRIDE));
-  return index.and(TLB_ENTRIES - 1).shl(12).toI64U();
-}
-
-function invalidate(cpu: CpuModule, f: FunctionBuilder, entry: I32): void {
-  const mismatch = f.let(tlbPage(entry).xor(TLB_MISMATCH));
-  for (const tag of [TLB_READ, TLB_WRITE, TLB_FETCH]) {
-    f.do(cpu.state.store64(entry, mismatch, tag));
-  }
-}
-
-function metaOf(cpu: CpuModule, entry: I32): I32 {
-  const index = entry.sub(TLB).shrU(Math.log2(TLB_STRIDE));
-  return cpu.state.load32(index.shl(2), TLB_META);
-}
-
-// Runs `body` for each logged entry of a space, or for all where it overflowed.
-function forEachEntry(
-  cpu: CpuModule,
-  f: FunctionBuilder,
-  space: I32,
-  body: (entry: I32) => void,
-): void {
-  const { state } = cpu;
-  const count = f.let(state.load32(space.shl(2), TLB_LOG_COUNT));
-  const overflow = f.let(count.gtU(TLB_LOG_MAX));
-  const total = f.let(
-    i32(TLB_MODES * TLB_ENTRIES).when(overflow, count),
-  );
-  const base = f.let(space.mul(TLB_MODES * TLB_ARRAY).add(TLB));
-  const i = f.var("i32");
-  f.block((done) =>
-    f.loop((again) => {
-      f.brIf(done, i.get().geU(total));
-      const entry = f.ifValue(
-        overflow,
-        "i32",
-        () => base.add(i.get().mul(TLB_STRIDE)),
-        () => state.load32(space.mul(TLB_LOG_MAX).add(i.get()).shl(2), TLB_LOG),
-      );
-      body(entry);
-      f.set(i, i.get().add(1));
-      f.br(again);
-    })
-  );
-}
-
-function defineFlushes(cpu: CpuModule): void {
-  const { state } = cpu;
-  cpu.define("flushSpace", (f) => {
-    const space = f.param(0, "i32");
-    const all = f.param(1, "i32");
-    const kept = f.var("i32");
-    const overflow = f.let(
-      state.load32(space.shl(2), TLB_LOG_COUNT).gtU(TLB_LOG_MAX),
-    );
-    forEachEntry(cpu, f, space, (entry) => {
-      const keep = metaOf(cpu, entry).and(META_GLOBAL).ne(0).and(all.eqz())
-        .and(overflow.eqz());
-      f.if(keep, () => {
-        f.do(
-          state.store32(
-            space.mul(TLB_LOG_MAX).add(kept.get()).shl(2),
-            entry,
-            TLB_LOG,
-          ),
-        );
-        f.set(kept, kept.get().add(1));
-      }, () => invalidate(cpu, f, entry));
-    });
-    f.do(state.store32(space.shl(2), kept.get(), TLB_LOG_COUNT));
-  });
-  cpu.define("flushAll", (f) => {
-    for (let space = 0; space < TLB_SPACES; space++) {
-      f.call(cpu.fn.flushSpace, i32(space), i32(1));
-    }
-    f.call(cpu.host.flushed);
-  });
-  cpu.define("flushPage", (f) => {
-    const space = f.param(0, "i32");
-    const la = f.param(1, "i64");
-    for (let mode = 0; mode < TLB_MODES; mode++) {
-      const array = space.mul(TLB_MODES).add(mode).mul(TLB_ARRAY).add(TLB);
-      invalidate(cpu, f, f.let(tlbEntry(array, la)));
-    }
-    // A large page has an entry for each 4 KiB that was used: find them all.
-    forEachEntry(cpu, f, space, (entry) => {
-      // A tag that does not match is off by one page, which is near as well.
-      const tag = state.load64(entry, TLB_READ);
-      const near = tag.xor(la).shrU(30).eqz();
-      f.if(
-        metaOf(cpu, entry).and(META_LARGE).ne(0).and(near),
-        () => invalidate(cpu, f, entry),
-      );
-    });
-  });
-  cpu.define("protectPage", (f) => {
-    const page = f.let(f.param(0, "i32").toI64U());
-    for (let space = 0; space < TLB_SPACES; space++) {
-      forEachEntry(cpu, f, i32(space), (entry) => {
-        const tag = f.let(state.load64(entry, TLB_WRITE));
-        const host = tag.add(state.load64(entry, TLB_ADDEND)).shrU(12);
-        f.if(host.eq(page), () => {
-          const mismatch = tlbPage(entry).xor(TLB_MISMATCH);
-          f.do(state.store64(entry, mismatch, TLB_WRITE));
-        });
-      });
-    }
-  });
-}
-
 /** Defines the functions of `WALK_SIGNATURES`. */
 export function defineWalks(cpu: CpuModule): void {
   defineMapGpa(cpu, "mapGpa");
   defineMapGpa(cpu, "mapGpaWrite");
   defineWalk(cpu);
-  defineTranslate(cpu);
-  defineFlushes(cpu);
-}
-
-/** The TLB array of an address space and mode. */
-export function tlbArray(space: number, mode: number): number {
-  return TLB + (space * TLB_MODES + mode) * TLB_ARRAY;
 }
