@@ -1,0 +1,42 @@
+// Value types (WebAssembly Core Specification 3.0, 5.3) and what all expressions have.
+
+import type { Writer } from "./writer.ts";
+
+/** A value type by its name in the text format. */
+export type ValType = "i32" | "i64" | "f32" | "f64" | "v128";
+
+/** The byte that stands for a value type in the binary format. */
+export const VAL_TYPE_CODE: Readonly<Record<ValType, number>> = {
+  i32: 0x7f,
+  i64: 0x7e,
+  f32: 0x7d,
+  f64: 0x7c,
+  v128: 0x7b,
+};
+
+/** An expression of some value type. */
+export abstract class Expr {
+  /** The expression's value type. */
+  abstract readonly type: ValType;
+  /** True for a constant or a local that is never assigned again. */
+  readonly stable: boolean;
+
+  /**
+   * @param bytes the instruction's own bytes, opcode and immediates
+   * @param kids its operands, emitted first
+   * @param stable whether evaluating it twice costs and changes nothing
+   */
+  constructor(
+    readonly bytes: readonly number[],
+    readonly kids: readonly Expr[],
+    stable = false,
+  ) {
+    this.stable = stable;
+  }
+
+  /** Appends the code that leaves this value on the operand stack. */
+  emit(out: Writer): void {
+    for (const kid of this.kids) kid.emit(out);
+    out.append(this.bytes);
+  }
+}
