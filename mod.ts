@@ -68,6 +68,7 @@ export {
   type WrmsrExit,
 } from "./vmm/cpu/exits.ts";
 export {
+  type CodeKeeper,
   GuestMemory,
   GuestMemoryError,
   MAX_GUEST_MEMORY,

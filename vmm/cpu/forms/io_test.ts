@@ -62,6 +62,7 @@ Deno.test("REP INS and REP OUTS exit once an element", () => {
   let exit = inout(machine);
   for (let n = 1; n <= 3; n++) {
     assertEquals([exit.port, exit.bytes, exit.in], [0x1f0, 4, true]);
+    assertEquals([exit.string, exit.rep], [true, true]);
     exit = inout(machine, 0x1111_1111 * n);
   }
   assertEquals(machine.peek32(0x2008), 0x3333_3333);
