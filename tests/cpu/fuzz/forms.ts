@@ -98,61 +98,19 @@ const FEATURES = new Set<CpuidFeature>(
 );
 
 /** What user-mode instructions are left out, and why. */
-const EXCLUDED: readonly {
+export const EXCLUDED: readonly {
   reason: string;
   mnemonics: readonly (keyof typeof Mnemonic)[];
 }[] = [
+  { reason: "ends every snippet", mnemonics: ["Int3"] },
   {
-    reason: "needs I/O privilege",
-    mnemonics: [
-      "In",
-      "Out",
-      "Insb",
-      "Insw",
-      "Insd",
-      "Outsb",
-      "Outsw",
-      "Outsd",
-      "Cli",
-      "Sti",
-    ],
-  },
-  {
-    reason: "ends in the kernel, not in the handler of the case",
-    mnemonics: ["Int", "Int1", "Int3", "Iret", "Iretd", "Iretq"],
-  },
-  {
-    reason: "depends on the host's descriptor tables",
-    mnemonics: [
-      "Retf",
-      "Lds",
-      "Les",
-      "Lss",
-      "Lfs",
-      "Lgs",
-      "Lar",
-      "Lsl",
-      "Verr",
-      "Verw",
-    ],
-  },
-  {
-    reason: "refused or emulated by the kernel (UMIP)",
+    reason: "emulated by the kernel with answers of its own (UMIP)",
     mnemonics: ["Sldt", "Str", "Sgdt", "Sidt", "Smsw"],
-  },
-  { reason: "has no ModRM byte on AMD and one on Intel", mnemonics: ["Ud0"] },
-  {
-    reason: "means nothing since the 387",
-    mnemonics: ["Fneni", "Fndisi", "Fnsetpm", "Fstpnce", "Ffreep"],
   },
 ];
 const EXCLUDED_MNEMONICS = new Set(
   EXCLUDED.flatMap((row) => row.mnemonics.map((m) => Mnemonic[m])),
 );
-
-/** BSWAP r16 is undefined; 16-bit branches leave EIP in the first 64 KiB, where nothing is. */
-const EXCLUDED_CODES =
-  /^Bswap_r16$|_rel8_16(_|$)|_rel16$|^(Call|Jmp)_rm16$|^Retnw(_imm16)?$|_m16(16|32|64)$/;
 
 const RM_KINDS = new Set<Kind>([
   ...[Kind.r8_or_mem, Kind.r16_or_mem, Kind.r32_or_mem, Kind.r64_or_mem],
@@ -230,15 +188,15 @@ function readFacts(code: Code): CodeFacts {
 const MMX_KINDS = new Set<Kind>([Kind.mm_or_mem, Kind.mm_reg, Kind.mm_rm]);
 
 function isUserForm(code: Code): boolean {
-  if (Code[code] === undefined || EXCLUDED_CODES.test(Code[code])) return false;
+  if (Code[code] === undefined) return false;
   const info = CodeExt.opCode(code);
   const encodings: EncodingKind[] = [EncodingKind.Legacy, EncodingKind.VEX];
   const isFar = operandKinds(info).some((kind) =>
     kind === Kind.farbr2_2 || kind === Kind.farbr4_2
   );
   const plain = info.isInstruction && info.cpl3 && !info.mustBeCpl0 &&
-    info.decoderOption === 0 &&
-    !info.isReservedNop && !info.fwait && encodings.includes(info.encoding) &&
+    (info.decoderOption === 0 || info.isReservedNop) && !info.fwait &&
+    encodings.includes(info.encoding) &&
     !isFar &&
     !EXCLUDED_MNEMONICS.has(info.mnemonic);
   info.free();

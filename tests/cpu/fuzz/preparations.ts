@@ -167,6 +167,12 @@ const loadSegment: Preparation = (draft, plan) => {
   setAndPin(draft, plan.registers[1]!, value);
 };
 
+/** What Linux lets programs name does not come back as a fault: breakpoints, system calls. */
+const interrupt: Preparation = (_draft, plan) => {
+  const vector = plan.immediates[0]!;
+  if ([3, 4, 0x80].includes(vector)) plan.immediates[0] = vector + 0x10;
+};
+
 const enter: Preparation = (draft, plan) => {
   const { rng } = draft;
   if (rng.chance(5)) return;
@@ -347,6 +353,7 @@ const ROWS: readonly {
   { prepare: popFlags, mnemonics: ["Popf", "Popfd", "Popfq"] },
   { prepare: pop, mnemonics: ["Pop"] },
   { prepare: loadSegment, mnemonics: ["Mov"] },
+  { prepare: interrupt, mnemonics: ["Int"] },
   { prepare: enter, mnemonics: ["Enter"] },
   { prepare: framePointer, mnemonics: ["Leave"] },
   {

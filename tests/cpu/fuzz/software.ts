@@ -39,6 +39,7 @@ const TABLES = 0x4000;
 const GDT_TABLE = 0x9000;
 const KERNEL_PDPT = 0xa000;
 const KERNEL_PD = 0xb000;
+const IDT = 0xc000;
 const GDT = 0x8000;
 const CODE_AT = 0x10000;
 const DATA_AT = 0x20000;
@@ -66,6 +67,9 @@ const GDT_ENTRIES: readonly bigint[] = [
   0x00cff3000000ffffn,
   0x00affb000000ffffn,
 ];
+
+// An interrupt gate that only the kernel may name.
+const KERNEL_GATE = 0x8e00_0010_0000n;
 
 class SoftwareExecutor implements Executor {
   readonly #memory = new GuestMemory(MEMORY);
@@ -95,12 +99,14 @@ class SoftwareExecutor implements Executor {
       view.setBigUint64(at, value, true);
     put(PML4, BigInt(PDPT) | USER);
     put(PDPT, BigInt(PD) | USER);
-    // The descriptor table, for the supervisor only, where no case gets by chance.
+    // The descriptor tables, for the supervisor only, where no case gets by chance.
     put(PML4 + 8 * 256, BigInt(KERNEL_PDPT) | USER);
     put(KERNEL_PDPT + 8, BigInt(KERNEL_PD) | USER);
     put(KERNEL_PD, BigInt(GDT_TABLE) | USER);
     put(GDT_TABLE, BigInt(GDT) | SUPERVISOR);
+    put(GDT_TABLE + 8, BigInt(IDT) | SUPERVISOR);
     GDT_ENTRIES.forEach((entry, n) => put(GDT + 8 * n, entry));
+    for (let n = 0; n < 256; n++) put(IDT + 16 * n, KERNEL_GATE);
     const map = (
       table: number,
       base: number,
@@ -128,9 +134,14 @@ class SoftwareExecutor implements Executor {
     cpu.setRegister(REGISTER.EFER, 0xd01n);
     // What Linux has by default is none.
     cpu.setDescriptor(REGISTER.LDTR, { base: 0n, limit: 0, access: 0x10000 });
-    cpu.setDescriptor(REGISTER.GDTR, {
-      base: KERNEL + (1n << 30n),
-      limit: 8 * GDT_ENTRIES.length - 1,
+    // Without a bitmap of ports.
+    cpu.setDescriptor(REGISTER.TR, { base: 0n, limit: 0, access: 0x8b });
+    const base = KERNEL + (1n << 30n);
+    const limit = 8 * GDT_ENTRIES.length - 1;
+    cpu.setDescriptor(REGISTER.GDTR, { base, limit, access: 0 });
+    cpu.setDescriptor(REGISTER.IDTR, {
+      base: base + 0x1000n,
+      limit: 0xfff,
       access: 0,
     });
   }

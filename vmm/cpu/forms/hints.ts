@@ -6,10 +6,11 @@ import { type Emitter } from "../emitter.ts";
 import { type Form, form, forms } from "../form.ts";
 import { EXIT_CONTROLS, EXIT_ON, RIP } from "../state.ts";
 import { FENCE, i32 } from "../wasm/mod.ts";
-import { STATUS } from "../runtime/traps.ts";
+import { STATUS, VECTOR } from "../runtime/traps.ts";
 
 // RDSSP is one of the reserved NOPs while shadow stacks are off, as they always are.
-const NOPS = /^(Reservednop_|Prefetch|Endbr(32|64)$|Cldemote_m8$|Rdssp)/;
+const NOPS =
+  /^(Reservednop_.*_0F1[89A-F]$|Prefetch|Endbr(32|64)$|Cldemote_m8$|Rdssp)/;
 const FENCES = /^[LMS]fence/;
 
 function namesLike(pattern: RegExp): string[] {
@@ -30,9 +31,17 @@ function pause(x: Emitter): void {
   });
 }
 
+// Of the prefetches' reserved encodings AMD's processors have those with memory.
+function reservedPrefetch(x: Emitter): void {
+  if (x.shape.memory === "none") x.raise(VECTOR.UD);
+}
+
 /** The forms of this group. */
 export const HINT_FORMS: readonly Form[] = [
   ...forms(namesLike(NOPS), () => {}, { access: "none" }),
+  ...forms(namesLike(/^Reservednop_.*_0F0D$/), reservedPrefetch, {
+    access: "none",
+  }),
   ...forms(["Clflush_m8", "Clflushopt_m8", "Clwb_m8"], flushLine),
   ...forms(namesLike(FENCES), (x) => x.f.do(FENCE)),
   form("Pause", pause, { axes: ["code"] }),

@@ -39,6 +39,8 @@ interface StringOperation {
   readonly finish?: (x: Emitter, s: Element) => void;
   /** Handles a run: at most `count` elements; answers how many it did. */
   readonly run?: (x: Emitter, s: Element, count: I64) => I64;
+  /** Whether it uses a port, which must be allowed even where nothing is done. */
+  readonly ports?: boolean;
   /** Whether it compares, so that REPE and REPNE differ and may end early. */
   readonly compares?: boolean;
 }
@@ -163,9 +165,9 @@ const SCAS: StringOperation = {
     )[0],
 };
 
-function checkedPort(x: Emitter, s: Element): I32 {
+function checkedPort(x: Emitter, size: OpSize): I32 {
   const port = x.let(x.gpr(REG.RDX, 16).toI32());
-  x.call("checkPort", port, i32(widthOf(s.size)), x.site());
+  x.call("checkPort", port, i32(widthOf(size)), x.site());
   return port;
 }
 
@@ -183,9 +185,10 @@ function asString<T>(x: Emitter, access: () => T): T {
 const INS: StringOperation = {
   source: false,
   destination: true,
+  ports: true,
   element: (x, s) => {
     const width = widthOf(s.size);
-    const port = checkedPort(x, s);
+    const port = checkedPort(x, s.size);
     const la = destinationAddress(x, s, 1);
     x.prepareWrite(la, width);
     const value = asString(
@@ -199,8 +202,9 @@ const INS: StringOperation = {
 const OUTS: StringOperation = {
   source: true,
   destination: false,
+  ports: true,
   element: (x, s) => {
-    const port = checkedPort(x, s);
+    const port = checkedPort(x, s.size);
     const value = loadSource(x, s);
     const width = i32(widthOf(s.size));
     asString(x, () => x.call("portOut", port, width, value, x.site()));
@@ -302,6 +306,9 @@ function someElements(
 function repeat(x: Emitter, operation: StringOperation, size: OpSize): void {
   const { f, shape: { address, rep } } = x;
   const compared = f.var("i32");
+  if (operation.ports) {
+    f.if(x.gpr(REG.RCX, address).eqz(), () => void checkedPort(x, size));
+  }
   // The flags are those of the last element, and are set when it is known.
   const endIf = (end: Label, s: Element, left: I64) => {
     const isOver = s.a.get().eq(s.b.get()).eq(rep === "repe" ? 0 : 1);

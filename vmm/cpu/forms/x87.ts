@@ -330,7 +330,7 @@ function stackForms(): Form[] {
   const free = (pops: number) => (x: Emitter, name: string) => {
     x.call("x87Free", sti(x, name), i32(pops));
   };
-  const pops = ["Fstp_sti", "Fstpnce_sti", "Fstp_sti_DFD0", "Fstp_sti_DFD8"];
+  const pops = ["Fstp_sti", "Fstp_sti_DFD0", "Fstp_sti_DFD8"];
   const exchanges = ["Fxch_st0_sti", "Fxch_st0_sti_DDC8", "Fxch_st0_sti_DFC8"];
   return [
     waiting("Fld_sti", (x, name) => {
@@ -338,6 +338,9 @@ function stackForms(): Form[] {
     }),
     waiting("Fst_sti", storeTo(0)),
     ...pops.map((name) => waiting(name, storeTo(1))),
+    waiting("Fstpnce_sti", (x, name) => {
+      x.call("x87StoreQuiet", sti(x, name));
+    }),
     ...exchanges.map((one) =>
       waiting(one, (x, name) => void x.call("x87Exchange", sti(x, name)))
     ),

@@ -384,16 +384,22 @@ function defineReturn(cpu: CpuModule): void {
     s.call("readFrame", rsp, i32(0), i32(2), bytes, s.site);
     const offset = word(s, 0);
     const selector = s.let(word(s, 1).toI32().and(0xffff));
-    const [raw] = s.call("checkReturn", selector, s.site);
-    const d = new Descriptor(raw);
     const level = s.let(selector.and(3));
     const used = s.let(rsp.add(bytes.shl(1).add(release).toI64U()));
+    // To another level, inner ones too, the stack is read before CS is looked at
+    // (APM vol. 3, RETF), the selector first as silicon does.
+    f.if(level.ne(s.cpl()), () => {
+      const above = s.let(used.add(bytes.toI64U()));
+      s.call("readFrame", above, i32(1), i32(1), bytes, s.site);
+      s.call("readFrame", used, i32(0), i32(1), bytes, s.site);
+    });
+    const [raw] = s.call("checkReturn", selector, s.site);
+    const d = new Descriptor(raw);
     f.if(level.eq(s.cpl()), () => {
       const rip = checkTarget(s, offset, d);
       s.setStackPointer(SS, used, s.let(s.is64()));
       f.returnCall(cpu.fn.enterCode, selector, raw, rip, level);
     });
-    s.call("readFrame", used, i32(0), i32(2), bytes, s.site);
     const outer = s.let(word(s, 1).toI32().and(0xffff));
     const wide = s.let(is64BitCode(s, d));
     s.call("outerStack", outer, level, wide, s.site);

@@ -52,6 +52,8 @@ export const X87_MOVE_SIGNATURES = {
   x87Stored: { params: ["i32", "i32"], results: [] },
   /** ST(i) = ST(0): i, pops. */
   x87StoreRegister: { params: ["i32", "i32"], results: [] },
+  /** FSTPNCE, which copies nothing where there is nothing: i. */
+  x87StoreQuiet: { params: ["i32"], results: [] },
   /** FXCH: i. */
   x87Exchange: { params: ["i32"], results: [] },
   /** FCMOVcc: i, condition. */
@@ -190,6 +192,18 @@ function defineStores(b: Builder): void {
   });
 }
 
+function defineQuietStore(cpu: CpuModule): void {
+  cpu.define("x87StoreQuiet", (f) => {
+    const s = new X87Stack(cpu, f);
+    const flags = i32(0);
+    f.drop(s.signal(flags));
+    f.if(s.isEmptyAt(0).eqz(), () => {
+      s.writeAt(f.param(0, "i32"), { ...s.read(s.slot(0)), flags });
+    });
+    s.pop();
+  });
+}
+
 interface StoreVars {
   readonly low: Var<"i64">;
   readonly high: Var<"i32">;
@@ -296,5 +310,6 @@ export function defineX87Moves(cpu: CpuModule, soft: SoftFloat): void {
   const b = { cpu, x87: soft.x87 };
   defineLoads(b);
   defineStores(b);
+  defineQuietStore(cpu);
   defineMoves(cpu);
 }
