@@ -191,13 +191,9 @@ function isUserForm(code: Code): boolean {
   if (Code[code] === undefined) return false;
   const info = CodeExt.opCode(code);
   const encodings: EncodingKind[] = [EncodingKind.Legacy, EncodingKind.VEX];
-  const isFar = operandKinds(info).some((kind) =>
-    kind === Kind.farbr2_2 || kind === Kind.farbr4_2
-  );
   const plain = info.isInstruction && info.cpl3 && !info.mustBeCpl0 &&
     (info.decoderOption === 0 || info.isReservedNop) && !info.fwait &&
     encodings.includes(info.encoding) &&
-    !isFar &&
     !EXCLUDED_MNEMONICS.has(info.mnemonic);
   info.free();
   return plain && cpuidFeatures(code).every((feature) => FEATURES.has(feature));

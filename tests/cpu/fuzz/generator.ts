@@ -83,6 +83,10 @@ const SOLITARY: readonly {
         "Enter",
         "Leave",
         "Ret",
+        "Retf",
+        "Iret",
+        "Iretd",
+        "Iretq",
         "Wrfsbase",
       ] as const,
       ...[
@@ -107,7 +111,18 @@ const SOLITARY: readonly {
     reason: "they replace the state that the neighbours were chosen for",
     mnemonics: ["Fxrstor", "Fxrstor64", "Frstor", "Fldenv"],
   },
-  { reason: "they always end the snippet", mnemonics: ["Ud1", "Ud2"] },
+  {
+    reason: "they load segments that neighbours may be addressed through",
+    mnemonics: ["Les", "Lss", "Lds", "Lfs", "Lgs"],
+  },
+  {
+    reason: "they always end the snippet",
+    mnemonics: [
+      ...["Ud0", "Ud1", "Ud2", "Int", "Int1", "Cli", "Sti"] as const,
+      ...["In", "Out", "Insb", "Insw", "Insd"] as const,
+      ...["Outsb", "Outsw", "Outsd"] as const,
+    ],
+  },
 ];
 const SOLITARY_MNEMONICS = new Set([
   ...SOLITARY.flatMap((row) => row.mnemonics.map((name) => Mnemonic[name])),
@@ -123,9 +138,14 @@ const BRANCH_KINDS = new Set<Kind>([
     Kind.br32_4,
     Kind.br64_1,
     Kind.br64_4,
+    Kind.farbr2_2,
+    Kind.farbr4_2,
   ],
 ]);
-const BRANCH_MNEMONICS = new Set([Mnemonic.Jmp, Mnemonic.Call, Mnemonic.Ret]);
+const BRANCH_MNEMONICS = new Set([
+  ...[Mnemonic.Jmp, Mnemonic.Call, Mnemonic.Ret, Mnemonic.Retf],
+  ...[Mnemonic.Iret, Mnemonic.Iretd, Mnemonic.Iretq],
+]);
 const SIXTY_FOUR_BIT = new Set<Kind>([
   ...[
     Kind.r64_reg,

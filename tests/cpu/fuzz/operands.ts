@@ -10,6 +10,7 @@ import {
 } from "iced-x86";
 import { planMemory, planOffset, planString, planTable } from "./address.ts";
 import { type Draft, GPR, type Plan } from "./draft.ts";
+import { SELECTORS } from "../native/native.ts";
 import { int16, int32, int8, smallCount } from "./values.ts";
 
 interface Operand {
@@ -258,6 +259,29 @@ function branch(bits: 16 | 32 | 64): Operand {
   };
 }
 
+/** Far branches in the instruction: 32-bit mode's own code segment, mostly. */
+function farBranch(bits: 16 | 32): Operand {
+  return {
+    choose: (draft, plan, operand) => {
+      chooseBranch(draft, plan);
+      const { rng } = draft;
+      plan.immediates[operand] = rng.chance(90)
+        ? SELECTORS.cs32
+        : rng.pick([0, 0x10, SELECTORS.data]);
+    },
+    write: (instruction, operand, plan) => {
+      instruction.farBranchSelector = plan.immediates[operand]!;
+      if (bits === 16) {
+        instruction.setOpKind(operand, OpKind.FarBranch16);
+        instruction.farBranch16 = plan.branchTarget & 0xffff;
+      } else {
+        instruction.setOpKind(operand, OpKind.FarBranch32);
+        instruction.farBranch32 = plan.branchTarget;
+      }
+    },
+  };
+}
+
 function stringOperand(kinds: { 64: OpKind; 32: OpKind; 16: OpKind }): Operand {
   return {
     write: (instruction, operand, plan) => {
@@ -352,6 +376,8 @@ const OPERANDS = new Map<Kind, Operand>([
   [Kind.br32_4, branch(32)],
   [Kind.br64_1, branch(64)],
   [Kind.br64_4, branch(64)],
+  [Kind.farbr2_2, farBranch(16)],
+  [Kind.farbr4_2, farBranch(32)],
 ]);
 
 function operandOf(kind: Kind): Operand {

@@ -154,6 +154,82 @@ const SEGMENTS = new Map<Kind, Register>([
   [Kind.gs, Register.GS],
 ]);
 
+/** Selectors of Linux's that are there, are not, or are not for programs. */
+const INSPECTED = [
+  ...[0, 3, 0x10, 0x13, 0x18, 0x1b, 0x20, 0x23, 0x28, 0x2b, 0x30, 0x33],
+  ...[0x40, 0x48, 0x50, 0x60, 0x2f, 0x37, 0x83, 0xffff],
+];
+/** The descriptor whose limit is the number of the processor. */
+const PROCESSOR = 0x78;
+
+const inspect: Preparation = (draft, plan) => {
+  const { rng } = draft;
+  const any = rng.chance(20) ? rng.u32() & 0xffff : rng.pick(INSPECTED);
+  const value = (any & ~7) === PROCESSOR ? 0 : any;
+  if (plan.memory) return draft.pokeNumber(plan.memory.target, 2, value);
+  const register = plan.registers.findLast((one) => one !== undefined)!;
+  if (!draft.isPinned(register)) draft.setLow(register, value);
+};
+
+const POINTERS = new Map<Mnemonic, Register>([
+  [Mnemonic.Les, Register.ES],
+  [Mnemonic.Lss, Register.SS],
+  [Mnemonic.Lds, Register.DS],
+  [Mnemonic.Lfs, Register.FS],
+  [Mnemonic.Lgs, Register.GS],
+]);
+
+const loadPointer: Preparation = (draft, plan) => {
+  const { mnemonic, size } = plan.form.facts;
+  if (draft.rng.chance(8)) return;
+  const value = selector(draft, POINTERS.get(mnemonic)!);
+  draft.pokeNumber(plan.memory!.target + size - 2, 2, value);
+};
+
+/** The code segment that the mode has, seldom another one. */
+function codeSelector(draft: Draft): number {
+  const { rng, mode } = draft;
+  if (rng.chance(8)) return rng.pick([0, 3, 0x10, SELECTORS.data, 0xffff]);
+  const own = mode === 64 ? SELECTORS.cs64 : SELECTORS.cs32;
+  return rng.chance(10) ? own & ~3 | rng.below(4) : own;
+}
+
+const farPointer: Preparation = (draft, plan) => {
+  const { size } = plan.form.facts;
+  const at = plan.memory!.target;
+  draft.pokeNumber(at, size - 2, outsideTarget(draft));
+  draft.pokeNumber(at + size - 2, 2, codeSelector(draft));
+};
+
+/** Bytes that a far return's words have. */
+function farBytes({ form }: Plan): number {
+  const { name } = form.facts;
+  return /^(Retf|Iret)q/.test(name) ? 8 : /^(Retf|Iret)w/.test(name) ? 2 : 4;
+}
+
+const farReturn: Preparation = (draft, plan) => {
+  const bytes = farBytes(plan);
+  const at = draft.low(GPR.rsp);
+  if (plan.immediates[0] !== undefined) {
+    plan.immediates[0] = draft.rng.pick([0, 4, 8, 24, 0x8000]);
+  }
+  draft.pokeNumber(at, bytes, outsideTarget(draft));
+  draft.pokeNumber(at + bytes, 2, codeSelector(draft));
+};
+
+const interruptReturn: Preparation = (draft, plan) => {
+  const { rng } = draft;
+  const bytes = farBytes(plan);
+  const at = draft.low(GPR.rsp);
+  farReturn(draft, plan);
+  const flags = rng.u32() & POPPED_FLAGS & ~TF;
+  draft.pokeNumber(at + 2 * bytes, bytes, flags);
+  if (draft.mode === 32) return;
+  draft.pokeNumber(at + 3 * bytes, bytes, rng.chance(90) ? at : rng.u32());
+  const stack = rng.chance(95) ? SELECTORS.data : rng.pick([0, 3, 0x18]);
+  draft.pokeNumber(at + 4 * bytes, 2, stack);
+};
+
 const pop: Preparation = (draft, plan) => {
   const segment = SEGMENTS.get(plan.form.facts.operands[0]!);
   if (segment === undefined) return;
@@ -352,6 +428,10 @@ const ROWS: readonly {
   { prepare: returnAddress, mnemonics: ["Ret"] },
   { prepare: popFlags, mnemonics: ["Popf", "Popfd", "Popfq"] },
   { prepare: pop, mnemonics: ["Pop"] },
+  { prepare: inspect, mnemonics: ["Lar", "Lsl", "Verr", "Verw"] },
+  { prepare: loadPointer, mnemonics: ["Les", "Lss", "Lds", "Lfs", "Lgs"] },
+  { prepare: farReturn, mnemonics: ["Retf"] },
+  { prepare: interruptReturn, mnemonics: ["Iret", "Iretd", "Iretq"] },
   { prepare: loadSegment, mnemonics: ["Mov"] },
   { prepare: interrupt, mnemonics: ["Int"] },
   { prepare: enter, mnemonics: ["Enter"] },
@@ -439,6 +519,8 @@ const INDIRECT_BRANCHES = new Set<Code>([
   Code.Jmp_rm16,
 ]);
 
+const FAR_POINTERS = /^(Call|Jmp)_m16/;
+
 /** Floating-point operands in memory look like numbers. */
 function flavourMemory(draft: Draft, plan: Plan): void {
   const { flavour, size } = plan.form.facts;
@@ -455,5 +537,6 @@ export function prepare(draft: Draft, plan: Plan): void {
   const { code, mnemonic } = plan.form.facts;
   if (plan.memory) flavourMemory(draft, plan);
   if (INDIRECT_BRANCHES.has(code)) indirectBranch(draft, plan);
+  else if (FAR_POINTERS.test(plan.form.facts.name)) farPointer(draft, plan);
   else PREPARATIONS.get(mnemonic)?.(draft, plan);
 }
