@@ -65,6 +65,7 @@ export class RunLoop {
   readonly #events: EventQueue;
   readonly #stepping: Stepping;
   #stop = false;
+  #forfeited = 0;
 
   /** Whether registers were set from outside: then `sync` has work to do. */
   isDirty = true;
@@ -83,6 +84,10 @@ export class RunLoop {
   /** Makes emitted code come back here soon. */
   attend(): void {
     this.#words.setWord(ATTENTION, 1);
+    const left = this.#words.word(BUDGET);
+    if (left <= 0) return;
+    // What is given up here was not executed.
+    this.#forfeited += left;
     this.#words.setWord(BUDGET, 0);
   }
 
@@ -131,8 +136,10 @@ export class RunLoop {
         continue;
       }
       const budget = isStep ? 0 : Math.min(left - EXACT_BELOW / 2, SLICE);
+      this.#forfeited = 0;
       const status = this.#advance(budget);
-      left -= Math.max(budget - this.#words.word(BUDGET), 1);
+      const spent = budget - this.#words.word(BUDGET) - this.#forfeited;
+      left -= Math.max(spent, 1);
       const exit = this.#handle(status, before?.flags ?? 0, isStep);
       if (exit !== undefined) return exit;
     }

@@ -1,0 +1,39 @@
+// How many instructions a run executes.
+
+import { assertEquals } from "@std/assert";
+import { EXIT_CODE } from "./exits.ts";
+import { TestMachine } from "./testing.ts";
+
+const CODE = 0x1000;
+
+Deno.test("run() executes as many instructions as asked, though devices attend", () => {
+  let writes = 0;
+  const machine: TestMachine = new TestMachine({
+    bus: {
+      writePort: () => {
+        writes++;
+        machine.cpu.attend();
+        return true;
+      },
+    },
+  });
+  machine.enter("real");
+  machine.poke(CODE, "e680 41 ebfb"); // 1: out 0x80, al; inc cx; jmp 1b
+  machine.set({ RIP: CODE, RCX: 0 });
+  const exit = machine.cpu.run(undefined, { instructions: 30_000 });
+  assertEquals(exit.code, EXIT_CODE.BOGUS);
+  assertEquals([writes, machine.get("RCX")], [10_000, 10_000n]);
+});
+
+Deno.test("run() stops after exactly as many instructions as asked", () => {
+  const machine = new TestMachine();
+  machine.enter("real");
+  machine.poke(CODE, "41 41 41 41 ebfa"); // 1: inc cx, four times; jmp 1b
+  for (const instructions of [0, 1, 4, 5, 127, 128, 129, 1000, 50_001]) {
+    machine.set({ RIP: CODE, RCX: 0 });
+    machine.cpu.run(undefined, { instructions });
+    const turns = Math.floor(instructions / 5);
+    const expected = 4 * turns + instructions % 5;
+    assertEquals(Number(machine.get("RCX")), expected % 65536);
+  }
+});
