@@ -112,6 +112,10 @@ const SOLITARY: readonly {
     mnemonics: ["Fxrstor", "Fxrstor64", "Frstor", "Fldenv"],
   },
   {
+    reason: "their selectors are to name none of the host's own descriptors",
+    mnemonics: ["Lar", "Lsl", "Verr", "Verw"],
+  },
+  {
     reason: "they load segments that neighbours may be addressed through",
     mnemonics: ["Les", "Lss", "Lds", "Lfs", "Lgs"],
   },

@@ -5,6 +5,7 @@ import type { CpuModule } from "../cpu_module.ts";
 import { FLAG } from "../flags.ts";
 import {
   ACCESS,
+  CR0,
   FRAME,
   NEXT_SS,
   SEG_LIMIT,
@@ -15,6 +16,7 @@ import {
   TLB_ADDEND,
   TLB_ARRAY,
   TLB_BASE,
+  TLB_MODE_ALIGNED,
   TLB_MODE_OPEN,
   TLB_MODE_SUPERVISOR,
   TLB_MODE_USER,
@@ -28,7 +30,7 @@ import { type I32, i32, type I64, i64 } from "../wasm/mod.ts";
 import { readDescriptor, setAccessed } from "./descriptors.ts";
 import { isCanonical, isNull, selectorError, Sys } from "./sysops.ts";
 import { VECTOR } from "./traps.ts";
-import { CR4_SMAP } from "./control_bits.ts";
+import { CR0_AM, CR4_SMAP } from "./control_bits.ts";
 import { tlbEntry } from "./tlb.ts";
 import { ACCESS_WRITE } from "./walk.ts";
 
@@ -81,11 +83,13 @@ export function frameWord(n: number): number {
 function defineArray(cpu: CpuModule): void {
   cpu.define("arrayAt", (f) => {
     const s = new Sys(cpu, f);
-    const open = s.cr4(CR4_SMAP).eqz()
-      .or(s.state.load32(0, SYSTEM_FLAGS).and(FLAG.AC).ne(0));
+    const hasAc = s.let(s.state.load32(0, SYSTEM_FLAGS).and(FLAG.AC).ne(0));
+    const open = s.cr4(CR4_SMAP).eqz().or(hasAc);
     const supervisor = i32(TLB_MODE_OPEN).when(open, TLB_MODE_SUPERVISOR);
+    const isAligned = hasAc.and(s.state.load32(0, CR0).and(CR0_AM).ne(0));
+    const user = i32(TLB_MODE_ALIGNED).when(isAligned, TLB_MODE_USER);
     const isUser = f.param(0, "i32").eq(3);
-    const mode = i32(TLB_MODE_USER).when(isUser, supervisor);
+    const mode = user.when(isUser, supervisor);
     const space = s.state.load32(0, TLB_SPACE).mul(TLB_MODES);
     f.return(space.add(mode).mul(TLB_ARRAY).add(TLB));
   });

@@ -138,7 +138,8 @@ function watch(
 }
 
 // Raises #AC where alignment is checked (Intel SDM vol. 3, 6.15). Accesses whose
-// size is no power of two up to 8 are checked part by part.
+// size is no power of two up to 8 are checked part by part. An address that is not
+// canonical is left to translation.
 function checkAlignment(
   cpu: CpuModule,
   f: FunctionBuilder,
@@ -148,8 +149,9 @@ function checkAlignment(
   f.if(tlbMode(array).eq(TLB_MODE_ALIGNED), () => {
     const isWhole = bytes.leU(8).and(bytes.and(bytes.sub(1)).eqz());
     const isOff = la.toI32().and(bytes.sub(1)).ne(0);
+    const isCanonical = la.shl(16).shrS(16).eq(la);
     f.if(
-      isWhole.and(isOff),
+      isWhole.and(isOff).and(isCanonical),
       () => raise(cpu, f, site, i32(VECTOR.AC), i32(0)),
     );
   });
