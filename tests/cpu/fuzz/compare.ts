@@ -73,6 +73,7 @@ const PAGE_FAULT = 14;
 /** From here on, its TASK_SIZE_MAX, Linux hides from programs whether a page is present. */
 const USER_END = 0x7fff_ffff_f000n;
 const RECIPROCAL_TOLERANCE = 3 / 4096;
+const LEAST_NORMAL = 2 ** -126;
 
 /** The names of the flags that are set. */
 export function flagNames(flags: number): string {
@@ -115,9 +116,12 @@ class Comparison {
     );
   }
 
+  /** Whether one of these was stopped where its memory operand may be half done. */
   isFaultIn(mnemonics: ReadonlySet<number>): boolean {
-    return this.expected.vector === PAGE_FAULT && this.faulting !== undefined &&
-      mnemonics.has(this.faulting.form.facts.mnemonic);
+    const { expected: { vector }, faulting } = this;
+    return faulting !== undefined &&
+      (vector === PAGE_FAULT || faulting.beyondSegment) &&
+      mnemonics.has(faulting.form.facts.mnemonic);
   }
 
   add(what: string, expected: string, actual: string): void {
@@ -271,11 +275,20 @@ function isNearFloat32s(
     }
     const wanted = expected.getFloat32(lane, true);
     const got = actual.getFloat32(lane, true);
-    if (!(Math.abs(wanted - got) <= Math.abs(wanted) * RECIPROCAL_TOLERANCE)) {
-      return false;
-    }
+    if (!isNearFloat32(wanted, got)) return false;
   }
   return true;
+}
+
+function isNearFloat32(wanted: number, got: number): boolean {
+  if (Math.abs(wanted - got) <= Math.abs(wanted) * RECIPROCAL_TOLERANCE) {
+    return true;
+  }
+  // Near the least normal number the error decides whether a result is tiny, and so zero.
+  const size = Math.max(Math.abs(wanted), Math.abs(got));
+  const sameSign = Object.is(Math.sign(1 / wanted), Math.sign(1 / got));
+  return wanted * got === 0 && sameSign &&
+    size <= LEAST_NORMAL * (1 + RECIPROCAL_TOLERANCE);
 }
 
 function compareRegisters(comparison: Comparison): void {

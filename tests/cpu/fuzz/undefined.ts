@@ -272,8 +272,8 @@ export const PARTIAL_REMAINDER = mnemonics("Fprem", "Fprem1");
 export const BIT_SCAN = mnemonics("Bsf", "Bsr");
 
 /**
- * Instructions that write memory in several accesses: what a page fault in the middle leaves
- * written, and which of the addresses it names, is up to the processor.
+ * Instructions that write memory in several accesses: what a fault in the middle leaves written,
+ * and which of the addresses a page fault names, is up to the processor.
  */
 export const MANY_STORES = mnemonics(
   ...[
@@ -336,4 +336,4 @@ export const MXCSR_LOADS: ReadonlyMap<Mnemonic, number> = new Map([
  * processor's own (SDM volume 3, 5.3).
  */
 export const IN_PARTS =
-  /^(F(ld|stp)_m80fp|Fb(ld|stp)_|F(n?stenv|ldenv|n?save|rstor)_|Bound_)/;
+  /^(F(ld|stp)_m80fp|Fb(ld|stp)_|F(nstenv|ldenv|nsave|rstor)_|Bound_|L[defgs]s_|(Call|Jmp)_m16)/;
