@@ -90,7 +90,6 @@ Deno.test("userModeCodes() covers the units and leaves privileged codes out", ()
     Code.Cpuid,
     Code.Rdtsc,
     Code.Syscall,
-    Code.In_AL_DX,
     Code.Wrmsr,
   ];
   for (const code of wanted) assert(codes.has(code), Code[code]);
