@@ -24,6 +24,7 @@ import {
   TRANSCENDENTAL,
   undefinedFlags,
   undefinedStatus,
+  UNPREDICTABLE,
 } from "./undefined.ts";
 
 /** An instruction of a snippet and what it leaves undefined. */
@@ -131,7 +132,7 @@ const SOLITARY: readonly {
 const SOLITARY_MNEMONICS = new Set([
   ...SOLITARY.flatMap((row) => row.mnemonics.map((name) => Mnemonic[name])),
   // What they compute is not exact, or not defined, and must not become another's input.
-  ...[...TRANSCENDENTAL, ...RECIPROCAL, ...BIT_SCAN],
+  ...[...TRANSCENDENTAL, ...RECIPROCAL, ...BIT_SCAN, ...UNPREDICTABLE.keys()],
 ]);
 
 const BRANCH_KINDS = new Set<Kind>([
