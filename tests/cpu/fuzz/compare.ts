@@ -19,7 +19,6 @@ import {
   RECIPROCAL,
   STRING_COMPARES,
   TRANSCENDENTAL,
-  UNPREDICTABLE,
 } from "./undefined.ts";
 
 /** A part of the state in which two outcomes differ. */
@@ -188,24 +187,10 @@ function halfDefined({ last, expected }: Comparison): number | undefined {
   return scan && Number(expected.rflags) & ZF ? last.registers[0] : undefined;
 }
 
-/** The bits of a general register that an instruction filled with what cannot be foreseen. */
-function unpredictable({ last }: Comparison, register: number): bigint {
-  const fixed = last && UNPREDICTABLE.get(last.form.facts.mnemonic);
-  if (fixed === undefined) return 0n;
-  if (fixed.length > 0) return fixed.includes(register) ? 0xffffffffn : 0n;
-  const bits = /r16$/.test(last!.form.facts.name)
-    ? 16
-    : /r32$/.test(last!.form.facts.name)
-    ? 32
-    : 64;
-  return register === last!.registers[0] ? (1n << BigInt(bits)) - 1n : 0n;
-}
-
 function compareGpr(comparison: Comparison): void {
   const half = halfDefined(comparison);
   GPR_NAMES.forEach((name, register) => {
-    const known = register === half ? 0xffffffffn : 0xffffffffffffffffn;
-    const mask = known & ~unpredictable(comparison, register);
+    const mask = register === half ? 0xffffffffn : 0xffffffffffffffffn;
     const expected = comparison.expected.gpr[register]! & mask;
     const actual = comparison.actual.gpr[register]! & mask;
     if (expected !== actual) {

@@ -94,8 +94,6 @@ const FEATURES = new Set<CpuidFeature>(
       "AES",
       "PCLMULQDQ",
     ],
-    ...["TSC", "RDTSCP", "RDPID", "RDRAND", "RDSEED", "CPUID"],
-    ...["RDPMC", "SEP"],
   ] as const).map((name) => CpuidFeature[name]),
 );
 
@@ -171,8 +169,8 @@ function readFacts(code: Code): CodeFacts {
     operands,
     size: MemorySizeExt.size(info.memorySize),
     flavour: FLAVOURS.get(MemorySizeExt.elementType(info.memorySize)) ?? "int",
-    // As AMD's processors decode it: they alone have 16-bit near branches in 64-bit mode.
-    in64: info.mode64 && info.amdDecoder64,
+    // AMD alone has 16-bit near branches in 64-bit mode; Intel ignores the prefix.
+    in64: info.mode64 && info.intelDecoder64 && info.amdDecoder64,
     in32: info.mode32,
     isVex: info.encoding === EncodingKind.VEX,
     isMmx: operands.some((kind) => MMX_KINDS.has(kind)) || features.has("MMX"),
@@ -207,19 +205,6 @@ export function userModeCodes(): Code[] {
     typeof code === "number"
   )
     .filter(isUserForm);
-}
-
-/** Those of the codes that programs can execute and no case is made of. */
-export function leftOut(codes: readonly Code[]): Code[] {
-  const covered = new Set(
-    formsOf(codes.filter(isUserForm)).map(({ facts }) => facts.code),
-  );
-  return codes.filter((code) => {
-    const info = CodeExt.opCode(code);
-    const isForPrograms = info.cpl3 && !info.mustBeCpl0;
-    info.free();
-    return isForPrograms && !covered.has(code);
-  });
 }
 
 function shapesOf(facts: CodeFacts): Shape[] {

@@ -24,7 +24,6 @@ import {
   TRANSCENDENTAL,
   undefinedFlags,
   undefinedStatus,
-  UNPREDICTABLE,
 } from "./undefined.ts";
 
 /** An instruction of a snippet and what it leaves undefined. */
@@ -132,7 +131,7 @@ const SOLITARY: readonly {
 const SOLITARY_MNEMONICS = new Set([
   ...SOLITARY.flatMap((row) => row.mnemonics.map((name) => Mnemonic[name])),
   // What they compute is not exact, or not defined, and must not become another's input.
-  ...[...TRANSCENDENTAL, ...RECIPROCAL, ...BIT_SCAN, ...UNPREDICTABLE.keys()],
+  ...[...TRANSCENDENTAL, ...RECIPROCAL, ...BIT_SCAN],
 ]);
 
 const BRANCH_KINDS = new Set<Kind>([

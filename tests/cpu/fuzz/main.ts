@@ -10,7 +10,7 @@ import {
   NativeExecutor,
 } from "../native/native.ts";
 import { compareOutcomes, type Difference } from "./compare.ts";
-import { leftOut, userModeCodes } from "./forms.ts";
+import { userModeCodes } from "./forms.ts";
 import { type FuzzCase, Generator } from "./generator.ts";
 import { describeCase, describeMismatch, describeOutcome } from "./report.ts";
 
@@ -108,23 +108,20 @@ class BackwardExecutor implements Executor {
 
 async function openSubject(
   settings: Settings,
-): Promise<
-  { subject: Executor; codes: readonly Code[]; supported: readonly Code[] }
-> {
+): Promise<{ subject: Executor; codes: readonly Code[] }> {
   if (settings.nativeOnly) {
-    const codes = userModeCodes();
-    const subject = new BackwardExecutor(await NativeExecutor.create());
-    return { subject, codes, supported: codes };
+    return {
+      subject: new BackwardExecutor(await NativeExecutor.create()),
+      codes: userModeCodes(),
+    };
   }
   // Not a literal, so that the tools check without the software CPU what needs none of it.
   const specifier = new URL("./software.ts", import.meta.url).href;
   const software: SoftwareModule = await import(specifier);
   const testable = new Set(userModeCodes());
-  const supported = software.supportedCodes();
   return {
     subject: await software.createSoftwareExecutor(settings),
-    codes: supported.filter((code) => testable.has(code)),
-    supported,
+    codes: software.supportedCodes().filter((code) => testable.has(code)),
   };
 }
 
@@ -266,12 +263,6 @@ function printDistribution(statistics: Statistics): void {
   }
 }
 
-/** What programs can execute and the cases have not. */
-function printLeftOut(supported: readonly Code[]): void {
-  const names = leftOut(supported).map((code) => Code[code]);
-  if (names.length > 0) print(`left out by forms.ts: ${names.join(" ")}`);
-}
-
 function printSummary(statistics: Statistics, generator: Generator): void {
   const uncovered = generator.forms.filter(({ name }) =>
     !statistics.forms.has(name)
@@ -290,7 +281,7 @@ function printSummary(statistics: Statistics, generator: Generator): void {
 }
 
 async function main(settings: Settings): Promise<number> {
-  const { subject, codes, supported } = await openSubject(settings);
+  const { subject, codes } = await openSubject(settings);
   const oracle = await NativeExecutor.create();
   const { seed, forms, single } = settings;
   const generator = new Generator({ seed, codes, forms, single });
@@ -306,7 +297,6 @@ async function main(settings: Settings): Promise<number> {
   const { statistics } = fuzzer;
   if (settings.only === undefined) {
     if (settings.nativeOnly) printDistribution(statistics);
-    printLeftOut(supported);
     printSummary(statistics, generator);
   }
   return statistics.mismatches > 0 ? 1 : 0;

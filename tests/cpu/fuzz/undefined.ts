@@ -66,11 +66,6 @@ const FLAG_ROWS: readonly Row[] = [
   },
   { reason: "DAA, DAS: OF is undefined", mask: OF, mnemonics: ["Daa", "Das"] },
   {
-    reason: "CF says whether there was a random number in time",
-    mask: CF,
-    mnemonics: ["Rdrand", "Rdseed"],
-  },
-  {
     reason: "AAM, AAD: only SF, ZF and PF are defined",
     mask: OF | AF | CF,
     mnemonics: ["Aam", "Aad"],
@@ -342,19 +337,3 @@ export const MXCSR_LOADS: ReadonlyMap<Mnemonic, number> = new Map([
  */
 export const IN_PARTS =
   /^(F(ld|stp)_m80fp|Fb(ld|stp)_|F(nstenv|ldenv|nsave|rstor)_|Bound_|L[defgs]s_|(Call|Jmp)_m16)/;
-
-/**
- * Instructions that read what only one processor has: time, numbers of its own, random numbers
- * (which may be late, so without CF). By mnemonic, the registers that take 32 bits of it; none for
- * those of which it is the operand.
- */
-export const UNPREDICTABLE: ReadonlyMap<Mnemonic, readonly number[]> = new Map(
-  [
-    [Mnemonic.Rdtsc, [0, 2]],
-    [Mnemonic.Rdtscp, [0, 1, 2]],
-    [Mnemonic.Cpuid, [0, 1, 2, 3]],
-    [Mnemonic.Rdpid, []],
-    [Mnemonic.Rdrand, []],
-    [Mnemonic.Rdseed, []],
-  ],
-);
