@@ -1,0 +1,33 @@
+// A machine at rest as plain data: what is on disk in its node, and what a run starts
+// from. Versioned and self-describing; memory is in a file of its own, which this names.
+
+import type { CpuState } from "../cpu/save.ts";
+import type { DeviceState } from "../device.ts";
+import type { CpuTopology, MemoryMap, MemorySegment } from "../ioctl.ts";
+
+/** One vCPU at rest. */
+export interface VcpuState {
+  /** registers, MSRs and events that wait */
+  readonly cpu: CpuState;
+  /** capabilities that were set, by number */
+  readonly capabilities: Readonly<Record<string, number>>;
+  /** whether its local APIC may be in x2APIC mode: 0 or 1 */
+  readonly x2apic: number;
+}
+
+/** A machine at rest. */
+export interface VmState {
+  readonly kind: "vmm machine";
+  readonly version: 1;
+  readonly topology: CpuTopology;
+  readonly segments: readonly MemorySegment[];
+  readonly mappings: readonly MemoryMap[];
+  /** by number; null: as after reset */
+  readonly vcpus: readonly (VcpuState | null)[];
+  /** vCPUs that were activated */
+  readonly active: readonly number[];
+  /** vCPUs that a debugger holds */
+  readonly debug: readonly number[];
+  /** interrupt controllers, timers and clock; null: as after power-on */
+  readonly interrupts: DeviceState | null;
+}
