@@ -2,12 +2,16 @@
 // for `bench/README.md`.
 
 import { benchCpu } from "./cpu/main.ts";
+import { benchGuest } from "./guest/main.ts";
 
-const BENCHES: Readonly<Record<string, () => Promise<void>>> = {
+const BENCHES: Readonly<
+  Record<string, (args: readonly string[]) => Promise<void>>
+> = {
   cpu: benchCpu,
+  guest: benchGuest,
 };
 
-const [name] = Deno.args;
+const [name, ...args] = Deno.args;
 const bench = name === undefined ? undefined : BENCHES[name];
 if (bench === undefined) {
   console.error(
@@ -17,4 +21,4 @@ if (bench === undefined) {
   );
   Deno.exit(2);
 }
-await bench();
+await bench(args);

@@ -37,7 +37,11 @@ export interface StartMessage {
 
 /** What the worker answers last. */
 export type EndMessage =
-  | { readonly how: SuspendReason; readonly instructions: number }
+  | {
+    readonly how: SuspendReason;
+    readonly instructions: number;
+    readonly statistics: unknown;
+  }
   | { readonly error: string };
 
 const NO_UUID = "00000000-0000-0000-0000-000000000000";
@@ -167,7 +171,8 @@ function run({ plan, mailbox: buffer }: StartMessage): EndMessage {
   machine.writeTables();
   const how = machine.run();
   console_.flush();
-  return { how, instructions: machine.cpu.statistics.instructions };
+  const { statistics } = machine.cpu;
+  return { how, instructions: statistics.instructions, statistics };
 }
 
 const scope = self as unknown as {

@@ -40,6 +40,8 @@ export function measureDecode(code: Uint8Array, runs: number): number {
       supports: (c) => cpuid.supports(c),
       protect: () => {},
       nextPage: () => undefined,
+      threshold: () => 0,
+      dropped: () => {},
     });
     const start = performance.now();
     for (let at = 0; at < code.length && !cache.isFull;) {

@@ -10,7 +10,7 @@ import {
   Instruction,
   Mnemonic,
 } from "iced-x86";
-import { type BlockRecord, BlockWriter } from "./block_writer.ts";
+import { BlockWriter } from "./block_writer.ts";
 import type { Definition, Form } from "./form.ts";
 import { FORMS } from "./forms/mod.ts";
 import { codeSize, MODE } from "./mode.ts";
@@ -19,8 +19,6 @@ import { type ModeSize, PLAIN, type Shape } from "./shape.ts";
 import { RECORD_STRIDE, RECORDS, RECORDS_SIZE } from "./state.ts";
 import * as steps from "./steps.ts";
 import { VECTOR } from "./runtime/traps.ts";
-
-export type { BlockRecord } from "./block_writer.ts";
 
 /** Most instructions in a block: bounds decoding ahead and interrupt latency. */
 const MAX_INSTRUCTIONS = 64;
@@ -47,6 +45,8 @@ export interface Block {
   bytes: number;
   /** its mode key */
   readonly mode: number;
+  /** whether its first record counts its executions */
+  readonly isCounted: boolean;
 }
 
 /** What the cache needs of the processor that it decodes for. */
@@ -63,8 +63,10 @@ export interface CodeSource {
   protect(page: number): void;
   /** where the bytes after the page of the block lie; undefined: a fault waits */
   nextPage(): number | undefined;
-  /** is told of every new block; its records are in order of execution */
-  decoded?(block: Block, records: readonly BlockRecord[]): void;
+  /** executions after which a block that begins there is hot; 0: never counted */
+  threshold(offset: number, mode: number): number;
+  /** is told of a block that is dropped */
+  dropped(block: Block): void;
   /** iced's decoder options */
   readonly decoderOptions: number;
 }
@@ -159,6 +161,7 @@ export class BlockCache {
       set?.delete(block);
       if (set?.size === 0) this.#pages.delete(page);
     }
+    this.#source.dropped(block);
   }
 
   /** Sets where a direct branch leads, if its block is still there. */
@@ -195,6 +198,8 @@ export class BlockCache {
       offset + Math.min(available, MAX_BYTES),
     );
     const writer = new BlockWriter(this.#source, this.#next, mode);
+    const threshold = this.#source.threshold(offset, mode);
+    if (threshold > 0) writer.profile(inPage, threshold);
     const count = this.#decodeInto(writer, bytes, inPage, mode);
     if (count > 0) return this.#finish(writer, [page], offset, mode, limit);
     // The first instruction does not fit before the page's end.
@@ -323,6 +328,7 @@ export class BlockCache {
       offset,
       bytes: Math.max(writer.lastEnd, 1),
       mode,
+      isCounted: writer.isCounted,
     };
     this.#next = writer.end;
     this.decoded++;
@@ -337,7 +343,6 @@ export class BlockCache {
     }
     // A block that the segment's limit cut short is not the bytes' own.
     if (limit >= 4096) this.#blocks.set(offset * 1024 + mode, block);
-    this.#source.decoded?.(block, writer.records);
     return block;
   }
 }

@@ -28,24 +28,12 @@ import { type ModeSize, PLAIN, type Shape } from "./shape.ts";
 import { RECORD_STRIDE } from "./state.ts";
 import * as steps from "./steps.ts";
 
-/** A record of a block, by what it was made from. */
-export interface BlockRecord {
-  /** its address in memory 0 */
-  readonly address: number;
-  /** what it does */
-  readonly definition: Definition;
-  /** in which shape */
-  readonly shape: Shape;
-}
-
 /** What records are written for. */
 export interface RecordSink {
   /** memory 0 */
   readonly state: DataView;
   /** table index of a handler */
   handler(definition: Definition, shape: Shape): number;
-  /** whether records are wanted as a list, too: see `CodeSource` */
-  readonly decoded?: unknown;
 }
 
 /** Writes the records of one block. */
@@ -54,14 +42,14 @@ export class BlockWriter {
   end: number;
   /** Address after the records of instructions, once there are others. */
   bodyEnd = 0;
+  /** Whether the block begins with a count. */
+  isCounted = false;
   /** Offset after the last complete instruction, from the block's start. */
   lastEnd = 0;
   readonly #source: RecordSink;
   readonly #mode: number;
   readonly #code: ModeSize;
   readonly #shape: Shape;
-  /** The records so far. */
-  readonly records: BlockRecord[] = [];
   readonly #stubs: { owner: number; target: number }[] = [];
   #first = -1;
   #site = 0;
@@ -95,9 +83,6 @@ export class BlockWriter {
     const at = this.end;
     const { state } = this.#source;
     this.end += RECORD_STRIDE;
-    if (this.#source.decoded !== undefined) {
-      this.records.push({ address: at, definition, shape });
-    }
     state.setInt32(at, this.#source.handler(definition, shape), true);
     for (let n = 4; n < REC_SITE; n += 4) state.setInt32(at + n, 0, true);
     state.setUint16(at + REC_SITE, this.#site, true);
@@ -115,6 +100,16 @@ export class BlockWriter {
     const { state } = this.#source;
     state.setInt32(at + REC_IMM, value, true);
     state.setInt32(at + REC_IMM + 4, Math.floor(value / 2 ** 32), true);
+  }
+
+  /** Begins with a record that counts executions until the block is hot. */
+  profile(start: number, threshold: number): void {
+    const at = this.#record(steps.PROFILE, this.#shape);
+    this.#operand(at, 0, threshold);
+    this.isCounted = true;
+    this.#source.state.setUint16(at + REC_SITE, start, true);
+    // Nothing has run before it: see `steps.STALE`.
+    this.#source.state.setUint8(at + REC_COUNT, 1);
   }
 
   /** Appends a raise. */

@@ -19,6 +19,8 @@ import {
 } from "./options.ts";
 import { RegisterAccess } from "./register_access.ts";
 import { REGISTER, type RegisterNumber } from "./registers.ts";
+import { type RegionStatistics } from "./regions/tier.ts";
+import { regionOptions } from "./regions/limits.ts";
 import { resetState } from "./reset.ts";
 import { RunLoop } from "./run_loop.ts";
 import { type CpuState, restoreState, saveState } from "./save.ts";
@@ -73,7 +75,7 @@ export class VirtualCpu {
       host: hostFunctions(() => this.#host),
       supports: (code) => cpuid.supports(code),
       decoderOptions: cpuid.decoderOptions,
-      compile: options.compile ?? false,
+      regions: regionOptions(options.compile),
     });
     const msrs = new MsrFile({
       state: engine.state,
@@ -328,9 +330,17 @@ export class VirtualCpu {
   }
 
   /** Counters of the engine. */
-  get statistics(): { readonly blocks: number; readonly instructions: number } {
-    const { decoded, instructions } = this.#engine.cache;
-    return { blocks: decoded, instructions };
+  get statistics(): {
+    readonly blocks: number;
+    readonly instructions: number;
+    readonly regions?: RegionStatistics;
+  } {
+    const { cache: { decoded, instructions }, regions } = this.#engine;
+    return {
+      blocks: decoded,
+      instructions,
+      ...(regions === undefined ? {} : { regions: regions.statistics }),
+    };
   }
 
   /** Lets go of guest memory: the processor is not used any more. */

@@ -89,6 +89,11 @@ export class CpuModule {
       : importAll(RUNTIME_SIGNATURES)) as RuntimeFunctions;
   }
 
+  /** The same module for code that sees memory 0 in a way of its own. */
+  seenThrough(state: Memory<"i32">): CpuModule {
+    return Object.assign(Object.create(CpuModule.prototype), this, { state });
+  }
+
   /** Gives a runtime function its body. */
   define(name: RuntimeName, build: (f: FunctionBuilder) => void): void {
     this.m.define(this.fn[name], build);

@@ -3,13 +3,7 @@
 // of exits' meanings: `cpu.ts` does.
 
 import { type Code } from "iced-x86";
-import {
-  type Block,
-  BlockCache,
-  type BlockRecord,
-  type CodeSource,
-} from "./block_cache.ts";
-import { compileBlock } from "./compiled.ts";
+import { type Block, BlockCache, type CodeSource } from "./block_cache.ts";
 import { IMPORT_MODULE } from "./cpu_module.ts";
 import type { Definition } from "./form.ts";
 import type { CodeKeeper, GuestMemory } from "./guest_memory.ts";
@@ -20,13 +14,16 @@ import {
   type WantedHandler,
 } from "./handlers.ts";
 import { codeSize, MODE } from "./mode.ts";
-import { REC_HANDLER } from "./record.ts";
+import { RECORD_STRIDE } from "./record.ts";
+import type { RegionOptions } from "./regions/limits.ts";
+import { RegionTier, type TierHost } from "./regions/tier.ts";
 import { type Shape, shapeNumber } from "./shape.ts";
 import type { HostName } from "./runtime/host.ts";
 import type { RuntimeName } from "./runtime/signatures.ts";
 import { STATUS } from "./runtime/traps.ts";
 import {
   BUDGET,
+  CODE_DROPPED,
   CS,
   JUMP_BITS,
   JUMP_CACHE,
@@ -71,8 +68,8 @@ export interface EngineOptions {
   readonly host: HostCallbacks;
   /** whether the processor has an instruction */
   readonly supports: (code: Code) => boolean;
-  /** whether every block is compiled when it is decoded; the default is not */
-  readonly compile?: boolean;
+  /** what is compiled; nothing where the options are not there */
+  readonly regions?: RegionOptions | undefined;
   /** how iced-x86 is to decode: by vendor and features, see `cpuid.ts` */
   readonly decoderOptions: number;
 }
@@ -86,7 +83,7 @@ const NOT_RAM_LOW = 0xffffffff;
 export const FETCH_FROM_DEVICE = 100;
 
 /** One virtual CPU's engine. */
-export class Engine implements CodeSource, CodeKeeper {
+export class Engine implements CodeSource, CodeKeeper, TierHost {
   /** Memory 0. */
   readonly state: DataView;
   /** Memory 0 as 32-bit words. */
@@ -97,12 +94,16 @@ export class Engine implements CodeSource, CodeKeeper {
   readonly runtime: RuntimeExports;
   /** Decoded code. */
   readonly cache: BlockCache;
+  /** Compiled code, where it is wanted. */
+  readonly regions: RegionTier | undefined;
   readonly decoderOptions: number;
   readonly #options: EngineOptions;
   readonly #table: WebAssembly.Table;
   readonly #imports: WebAssembly.ModuleImports;
   readonly #handlers: Map<string, number>;
   readonly #byDefinition = new Map<Definition, Map<number, number>>();
+  readonly #byIndex: (WantedHandler | undefined)[] = [];
+  readonly #byRecord = new Map<number, Block>();
   #wanted: WantedHandler[] = [];
   #nextHandler = FIRST_FREE_HANDLER;
   #mapVersion = -1;
@@ -136,8 +137,8 @@ export class Engine implements CodeSource, CodeKeeper {
     const instance = this.#instantiate(module);
     this.runtime = instance.exports as unknown as RuntimeExports;
     Object.assign(this.#imports, instance.exports);
-    if (options.compile === true) {
-      this.decoded = (block, records) => this.#compile(block, records);
+    if (options.regions !== undefined) {
+      this.regions = new RegionTier(this, options.regions);
     }
     this.cache = new BlockCache(this);
     this.#resetTlb();
@@ -197,6 +198,7 @@ export class Engine implements CodeSource, CodeKeeper {
     if (index === undefined) {
       index = this.#handlerNamed(definition, shape);
       byShape.set(number, index);
+      this.#byIndex[index] ??= { definition, shape };
     }
     return index;
   }
@@ -215,29 +217,37 @@ export class Engine implements CodeSource, CodeKeeper {
   #flushHandlers(): void {
     if (this.#wanted.length === 0) return;
     const first = this.#nextHandler - this.#wanted.length;
-    this.#newHandlers(0);
+    this.newHandlers(0);
     this.#instantiate(buildHandlers(this.#wanted, first));
     this.#wanted = [];
   }
 
-  /** Is there only where blocks are compiled. */
-  readonly decoded?: (block: Block, records: readonly BlockRecord[]) => void;
+  // --- TierHost ------------------------------------------------------------
 
-  #compile(block: Block, records: readonly BlockRecord[]): void {
-    this.#flushHandlers();
-    const handler = this.#newHandlers(1);
-    const module = compileBlock(this.state, block, records, handler);
-    this.#instantiate(module);
-    this.state.setInt32(block.start + REC_HANDLER, handler, true);
+  handlerAt(index: number): WantedHandler | undefined {
+    return this.#byIndex[index];
   }
 
-  // Reserves table entries and answers the first.
-  #newHandlers(count: number): number {
+  install(module: WebAssembly.Module): void {
+    this.#instantiate(module);
+  }
+
+  newHandlers(count: number): number {
     const first = this.#nextHandler;
     this.#nextHandler += count;
     const missing = this.#nextHandler - this.#table.length;
     if (missing > 0) this.#table.grow(Math.max(missing, 1024));
     return first;
+  }
+
+  threshold(offset: number, mode: number): number {
+    return this.regions?.threshold(offset, mode) ?? 0;
+  }
+
+  dropped(block: Block): void {
+    this.words[CODE_DROPPED >> 2] = 1;
+    this.#byRecord.delete(block.start);
+    this.regions?.dropped(block);
   }
 
   protect(page: number): void {
@@ -340,6 +350,7 @@ export class Engine implements CodeSource, CodeKeeper {
       block = this.cache.decode(offset, mode, limit);
       if (block === undefined) return undefined;
       this.#flushHandlers();
+      if (block.isCounted) this.#byRecord.set(block.start, block);
     }
     this.#enterJump(block, low & 0xfff, limit === Infinity || limit >= 4096);
     return block;
@@ -366,6 +377,8 @@ export class Engine implements CodeSource, CodeKeeper {
   /** Forgets all decoded code. */
   emptyCache(): void {
     this.cache.clear();
+    this.#byRecord.clear();
+    this.regions?.clear();
     this.#call("dropJumps");
   }
 
@@ -403,6 +416,8 @@ export class Engine implements CodeSource, CodeKeeper {
   advance(budget: number): number {
     const { words } = this;
     words[BUDGET >> 2] = budget;
+    this.regions?.look();
+    words[CODE_DROPPED >> 2] = 0;
     let status = this.#call("resume");
     for (;;) {
       switch (status) {
@@ -412,6 +427,7 @@ export class Engine implements CodeSource, CodeKeeper {
         case STATUS.MOVED: {
           const owner = words[TRAP_DATA >> 2]!;
           const before = this.cache.epoch;
+          words[CODE_DROPPED >> 2] = 0;
           const block = this.#blockAtRip(status === STATUS.MOVED);
           if (block === undefined) return this.#fetchStatus;
           if (status === STATUS.LINK && before === this.cache.epoch) {
@@ -420,9 +436,20 @@ export class Engine implements CodeSource, CodeKeeper {
           status = this.#call("enter", block.start);
           break;
         }
+        case STATUS.HOT:
+          status = this.#call("enter", this.#heat(words[TRAP_DATA >> 2]!));
+          break;
         default:
           return status;
       }
     }
+  }
+
+  // A block is hot: answers the record to go on at.
+  #heat(record: number): number {
+    const block = this.#byRecord.get(record);
+    if (block === undefined) return record + RECORD_STRIDE;
+    this.regions?.hot(block);
+    return record;
   }
 }

@@ -14,6 +14,8 @@ import {
 
 /** The fields of one record, as expressions. */
 export interface Fields {
+  /** Address of the record; for steps of threaded code alone. */
+  record(): I32;
   /** Address of the register in operand `n` (or of its base register). */
   operand(n: number): I32;
   /** The immediate. */
@@ -36,28 +38,31 @@ export class RecordFields implements Fields {
    * @param state memory 0
    * @param record address of the record
    */
-  constructor(readonly state: Memory<"i32">, readonly record: I32) {}
+  constructor(readonly state: Memory<"i32">, readonly at: I32) {}
 
+  record(): I32 {
+    return this.at;
+  }
   operand(n: number): I32 {
-    return this.state.load32(this.record, REC_OPERAND + 4 * n);
+    return this.state.load32(this.at, REC_OPERAND + 4 * n);
   }
   imm(): I64 {
-    return this.state.load64(this.record, REC_IMM);
+    return this.state.load64(this.at, REC_IMM);
   }
   disp(): I64 {
-    return this.state.load32S(this.record, REC_DISP);
+    return this.state.load32S(this.at, REC_DISP);
   }
   link(): I32 {
-    return this.state.load32(this.record, REC_LINK);
+    return this.state.load32(this.at, REC_LINK);
   }
   site(): I32 {
-    return this.state.load16(this.record, REC_SITE);
+    return this.state.load16(this.at, REC_SITE);
   }
   length(): I32 {
-    return this.state.load8(this.record, REC_LENGTH);
+    return this.state.load8(this.at, REC_LENGTH);
   }
   count(): I32 {
-    return this.state.load8(this.record, REC_COUNT);
+    return this.state.load8(this.at, REC_COUNT);
   }
 }
 
@@ -81,6 +86,9 @@ export interface FieldValues {
 export class ConstantFields implements Fields {
   constructor(readonly values: FieldValues) {}
 
+  record(): I32 {
+    throw new Error("Compiled code has no record");
+  }
   operand(n: number): I32 {
     return i32(this.values.operands[n] ?? 0);
   }
@@ -102,4 +110,18 @@ export class ConstantFields implements Fields {
   count(): I32 {
     return i32(this.values.count);
   }
+}
+
+/** The values of a record's fields in memory 0. */
+export function readFields(state: DataView, record: number): FieldValues {
+  const operand = (n: number) =>
+    state.getInt32(record + REC_OPERAND + 4 * n, true);
+  return {
+    operands: [operand(0), operand(1), operand(2)],
+    imm: state.getBigInt64(record + REC_IMM, true),
+    disp: state.getInt32(record + REC_DISP, true),
+    site: state.getUint16(record + REC_SITE, true),
+    length: state.getUint8(record + REC_LENGTH),
+    count: state.getUint8(record + REC_COUNT),
+  };
 }

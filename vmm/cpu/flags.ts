@@ -120,7 +120,7 @@ export class Flags {
   // the topmost has no place there and is computed.
   #carries(size: OpSize, a: I64, b: I64, r: I64, outTop: () => I64): I64 {
     if (size === 64) return outTop().and(TOP_BITS | AF_BIT);
-    const x = this.f.let(a.xor(b).xor(r));
+    const x = this.f.share(a.xor(b).xor(r));
     return x.shl(63 - size).or(x.shrU(1).and(AF_BIT));
   }
 
@@ -142,7 +142,7 @@ export class Flags {
   sub(size: OpSize, a: I64, b: I64, r: I64): void {
     this.#setCarry(
       this.#carries(size, a, b, r, () => {
-        const notA = this.f.let(a.xor(-1));
+        const notA = this.f.share(a.xor(-1));
         return notA.and(b).or(notA.or(b).and(r));
       }),
     );

@@ -3,6 +3,7 @@
 
 import type { CpuidConfig } from "./cpuid.ts";
 import type { GuestMemory } from "./guest_memory.ts";
+import type { RegionOptions } from "./regions/limits.ts";
 
 /** Kinds of events, as VMX and SVM number them. */
 export const EVENT_KIND = {
@@ -69,8 +70,11 @@ export interface CpuOptions {
   readonly memory: GuestMemory;
   /** what CPUID shows; the default is one AMD-style processor */
   readonly cpuid?: Partial<CpuidConfig>;
-  /** whether every block is compiled when it is decoded: for tests of that tier */
-  readonly compile?: boolean;
+  /**
+   * what is compiled: `false` nothing, `true` every block when it is first executed
+   * (for tests of that tier), else what is hot, by these options and the defaults
+   */
+  readonly compile?: boolean | Partial<RegionOptions>;
   /** devices in this thread */
   readonly bus?: DeviceBus;
   /** interrupt controller in this thread */

@@ -273,6 +273,9 @@ export const XCR0_RESERVED = layout.take(8);
  */
 export const TRACE_AFTER = layout.take(4);
 
+/** Non-zero since decoded code was dropped, until the engine looked: i32. */
+export const CODE_DROPPED = layout.take(4);
+
 /** A segment slot for the stack that a transfer is about to switch to. */
 export const NEXT_SS = layout.array(1, SEGMENT_STRIDE);
 /** Words that a transfer between segments pushes or pops: u64 each. */

@@ -10,6 +10,7 @@ import { i32, type I64 } from "./wasm/mod.ts";
 import { spend } from "./runtime/run.ts";
 import { STATUS } from "./runtime/traps.ts";
 import { ACCESS_FETCH } from "./runtime/walk.ts";
+import { REC_OPERAND } from "./record.ts";
 
 function step(
   name: string,
@@ -123,6 +124,21 @@ export const STALE = step("stale", (x) => {
   x.f.do(x.cpu.state.store64(0, x.rip(), RIP));
   x.f.return(i32(STATUS.STALE));
 }, { axes: ["code"], ends: true });
+
+/**
+ * Counts how often a block is entered: operand 0 is what is left until it is hot. It
+ * is the block's first record, whose place a compiled region takes.
+ */
+export const PROFILE = step("profile", (x) => {
+  const { state } = x.cpu;
+  const left = x.let(x.fields.operand(0).sub(1));
+  x.f.do(state.store32(x.fields.record(), left, REC_OPERAND));
+  x.f.if(left.eqz(), () => {
+    x.f.do(state.store32(0, x.fields.record(), TRAP_DATA));
+    x.f.do(state.store64(0, x.rip(), RIP));
+    x.f.return(i32(STATUS.HOT));
+  });
+}, { axes: ["code"] });
 
 /** Raises the exception in operand 0 with the error code in operand 1. */
 export const RAISE = step("raise", (x) => {

@@ -25,6 +25,8 @@ export const STATUS = {
   STALE: 3,
   /** As STALE, for a block whose second page is another one now: decode it anew. */
   MOVED: 4,
+  /** A block has run often: TRAP_DATA slot 0 is its first record, which is next. */
+  HOT: 5,
   /** A fault: TRAP_VECTOR and TRAP_ERROR; RIP holds its instruction. */
   FAULT: 16,
   /** An exit is recorded; RIP holds its instruction. */

@@ -42,12 +42,24 @@ function localBytes(opcode: number, index: number): number[] {
     : [opcode, (index & 0x7f) | 0x80, index >> 7];
 }
 
+/** A local of a type. */
+export type Local = readonly [ValType, number];
+
+/** A place in a body to go back to: see `FunctionBuilder.mark`. */
+export interface Mark {
+  readonly length: number;
+  readonly depth: number;
+  readonly scope: Local[] | undefined;
+}
+
 /** Builds one function body. */
 export class FunctionBuilder {
-  readonly #out = new Writer(256);
+  #out = new Writer(256);
+  #front: Writer | undefined;
   readonly #locals: ValType[] = [];
-  readonly #free = new Map<ValType, number[]>();
-  #scope: [ValType, number][] | undefined;
+  readonly #reserved = new Set<number>();
+  #free = new Map<ValType, number[]>();
+  #scope: Local[] | undefined;
   #depth = 0;
 
   /**
@@ -72,11 +84,51 @@ export class FunctionBuilder {
     return new Var(index, type);
   }
 
+  /** How many blocks are open. */
+  get depth(): number {
+    return this.#depth;
+  }
+
   #newLocal(type: ValType): number {
-    const index = this.#free.get(type)?.pop() ??
-      this.type.params.length + this.#locals.push(type) - 1;
+    const index = this.#free.get(type)?.pop() ?? this.#addLocal(type);
     this.#scope?.push([type, index]);
     return index;
+  }
+
+  #addLocal(type: ValType): number {
+    return this.type.params.length + this.#locals.push(type) - 1;
+  }
+
+  /** A local for the whole function, whose value `prologue` has to set. */
+  reserve<T extends ValType>(type: T): Var<T> {
+    const index = this.#addLocal(type);
+    this.#reserved.add(index);
+    return new Var(index, type);
+  }
+
+  /** Makes code that runs before all there is so far. */
+  prologue(build: () => void): void {
+    const rest = this.#out;
+    this.#out = new Writer(256);
+    build();
+    this.#front = this.#out;
+    this.#out = rest;
+  }
+
+  /** Where the body ends now. */
+  mark(): Mark {
+    return {
+      length: this.#out.length,
+      depth: this.#depth,
+      scope: this.#scope?.slice(),
+    };
+  }
+
+  /** Takes back what was appended since a mark was made. */
+  rewind(mark: Mark): void {
+    this.#out.cut(mark.length);
+    this.#depth = mark.depth;
+    this.#scope = mark.scope?.slice();
   }
 
   /**
@@ -89,6 +141,14 @@ export class FunctionBuilder {
     value.emit(this.#out);
     this.#out.append(localBytes(0x21, index));
     return expr(value.type, localBytes(0x20, index), [], true) as Expr as E;
+  }
+
+  /**
+   * A value that is used a few times, near here: as `let`, unless the function is
+   * one that rather evaluates it again, or never.
+   */
+  share<E extends Expr>(value: E): E {
+    return this.let(value);
   }
 
   /** A new mutable local, zero unless it is given a value. */
@@ -107,15 +167,45 @@ export class FunctionBuilder {
 
   /** Runs `body`, then lets later locals reuse those that it made. */
   scope(body: () => void): void {
+    this.release(this.collect(body));
+  }
+
+  /** Runs `body`; answers the locals that it made, for `release`. */
+  collect(body: () => void): readonly Local[] {
     const outer = this.#scope;
     this.#scope = [];
     body();
-    for (const [type, index] of this.#scope) {
+    const made = this.#scope;
+    this.#scope = outer;
+    return made;
+  }
+
+  /** Lets later locals reuse these. */
+  release(locals: readonly Local[]): void {
+    for (const [type, index] of locals) {
       const list = this.#free.get(type);
       if (list === undefined) this.#free.set(type, [index]);
       else list.push(index);
     }
-    this.#scope = outer;
+  }
+
+  /**
+   * Runs `body`, whose code never reaches what comes after it: locals are as free
+   * afterwards as they were before.
+   */
+  aside(body: () => void): void {
+    const free = this.#free;
+    const scope = this.#scope;
+    const first = this.#locals.length;
+    this.#free = new Map([...free].map(([type, list]) => [type, [...list]]));
+    this.#scope = [];
+    body();
+    this.#free = free;
+    this.#scope = scope;
+    const made = this.#locals.slice(first).map((type, n) =>
+      [type, this.type.params.length + first + n] as const
+    );
+    this.release(made.filter(([, index]) => !this.#reserved.has(index)));
   }
 
   /** Appends a statement: a store, a fill, a fence. */
@@ -368,6 +458,7 @@ export class FunctionBuilder {
       out.u(count);
       out.byte(VAL_TYPE_CODE[type]);
     }
+    if (this.#front !== undefined) out.append(this.#front.bytes);
     out.append(this.#out.bytes);
     // Every path returns or tail-calls explicitly where there are results.
     if (this.type.results.length > 0) out.byte(0x00);

@@ -176,6 +176,14 @@ export class ModuleBuilder {
     entry.body = body;
   }
 
+  /** Adds a function whose body was built apart, with this module. */
+  add(name: string, body: FunctionBuilder): FuncRef {
+    const { params, results } = body.type;
+    const ref = this.declare(name, params, results);
+    this.#functions[ref.index - this.#importedFunctions]!.body = body;
+    return ref;
+  }
+
   /** Announces and defines a function. */
   func<const R extends readonly ValType[]>(
     name: string,

@@ -21,6 +21,11 @@ export class Writer {
     return this.#bytes.subarray(0, this.#length);
   }
 
+  /** Drops what comes after the first `length` bytes. */
+  cut(length: number): void {
+    this.#length = Math.min(length, this.#length);
+  }
+
   /** Appends one byte. */
   byte(value: number): void {
     if (this.#length === this.#bytes.length) this.#grow(1);

@@ -1,0 +1,178 @@
+// A region as one function: the blocks' definitions, emitted with their operands as
+// constants, and joined by WebAssembly's own loops and blocks. A node that a single
+// branch leads to is emitted at that branch; where paths join, the node follows the
+// block that they leave (Ramsey, "Beyond Relooper").
+
+import type { CpuModule } from "../cpu_module.ts";
+import { branchTarget, type Continuation, Emitter } from "../emitter.ts";
+import { ConstantFields, readFields } from "../fields.ts";
+import type { WantedHandler } from "../handlers.ts";
+import { REC_HANDLER, REC_LINK, SITE_OFFSET } from "../record.ts";
+import { spend } from "../runtime/run.ts";
+import { STATUS } from "../runtime/traps.ts";
+import { reduceShape } from "../shape.ts";
+import { CODE_DROPPED, RECORD_STRIDE, RIP, RIP_BASE } from "../state.ts";
+import { i32, type Label } from "../wasm/mod.ts";
+import type { Node } from "./graph.ts";
+import { RegionFunction } from "./region_function.ts";
+import { Unsupported } from "./state_locals.ts";
+
+/** What emission needs to know of the engine. */
+export interface RecordSource {
+  /** memory 0 */
+  readonly state: DataView;
+  /** what the handler at a table index was made from */
+  handlerAt(index: number): WantedHandler | undefined;
+}
+
+/** Emits one region. */
+class RegionEmitter {
+  readonly #source: RecordSource;
+  readonly #module: CpuModule;
+  readonly #f: RegionFunction;
+  readonly #labels = new Map<Node, Label>();
+
+  constructor(source: RecordSource, module: CpuModule) {
+    this.#source = source;
+    this.#module = module;
+    this.#f = new RegionFunction(module);
+  }
+
+  emit(head: Node): RegionFunction {
+    this.#f.build(() => this.#tree(head));
+    return this.#f;
+  }
+
+  // The node and all that it dominates.
+  #tree(node: Node): void {
+    if (!node.isLoop) return this.#within(node, node.joins.length);
+    this.#f.settleFlags();
+    this.#f.loop((again) =>
+      this.#labelled(node, again, () => this.#within(node, node.joins.length))
+    );
+  }
+
+  // A node that can be branched to while `body` is emitted.
+  #labelled(node: Node, label: Label, body: () => void): void {
+    this.#labels.set(node, label);
+    try {
+      body();
+    } finally {
+      this.#labels.delete(node);
+    }
+  }
+
+  // The node, followed by the first `count` of its joins.
+  #within(node: Node, count: number): void {
+    if (count === 0) return this.#block(node);
+    const join = node.joins[count - 1]!;
+    this.#f.path(() =>
+      this.#f.block((end) =>
+        this.#labelled(join, end, () => this.#within(node, count - 1))
+      )
+    );
+    this.#f.forgetFlags();
+    this.#tree(join);
+  }
+
+  #block(node: Node): void {
+    let first = node.block.start + RECORD_STRIDE;
+    for (let at = first;; at += RECORD_STRIDE) {
+      const handler = this.#handlerAt(at);
+      if (handler.definition.name.startsWith("step ea")) continue;
+      try {
+        this.#instruction(node, first, at);
+      } catch (error) {
+        if (!(error instanceof Unsupported)) throw error;
+        this.#f.toRecord(first);
+        return;
+      }
+      if (handler.definition.ends) return;
+      first = at + RECORD_STRIDE;
+    }
+  }
+
+  #handlerAt(record: number): WantedHandler {
+    const index = this.#source.state.getUint32(record + REC_HANDLER, true);
+    const handler = this.#source.handlerAt(index);
+    if (handler === undefined) throw new Error(`No handler ${index}`);
+    return handler;
+  }
+
+  // The records of one instruction: its effective address's, if any, and its own.
+  #instruction(node: Node, first: number, last: number): void {
+    const f = this.#f;
+    f.instruction((end) => {
+      for (let at = first; at <= last; at += RECORD_STRIDE) {
+        const { definition, shape } = this.#handlerAt(at);
+        const x = new Emitter(
+          f.cpu,
+          f,
+          new ConstantFields(readFields(this.#source.state, at)),
+          reduceShape(shape, definition.axes),
+          definition.operands,
+          new RegionContinuation(f, end, (x) => this.#branch(node, at, x)),
+        );
+        definition.define(x);
+      }
+    });
+    if (!this.#handlerAt(last).definition.ends) this.#checkCode(last);
+  }
+
+  // After an instruction that wrote memory, the code that follows may be another.
+  #checkCode(record: number): void {
+    const f = this.#f;
+    if (!f.hasWritten) return;
+    const { state } = this.#module;
+    const { site, length, count } = readFields(this.#source.state, record);
+    f.if(state.load32(0, CODE_DROPPED), () => {
+      const next = (site & SITE_OFFSET) + length;
+      const rip = f.let(f.cpu.state.load64(0, RIP_BASE).add(next));
+      spend(f.cpu, f, i32(count), () => rip);
+      f.do(state.store64(0, rip, RIP));
+      f.return(i32(STATUS.MISS));
+    });
+  }
+
+  #branch(node: Node, owner: number, x: Emitter): void {
+    const f = this.#f;
+    const { hasWritten } = f;
+    const { state } = this.#module;
+    spend(f.cpu, f, x.fields.count(), () => branchTarget(x));
+    const link = () => f.let(state.load32(i32(owner), REC_LINK));
+    const to = node.edges.get(owner);
+    if (to === undefined) return f.toRecord(link());
+    if (hasWritten) {
+      f.if(state.load32(0, CODE_DROPPED), () => f.toRecord(link()));
+    }
+    const label = this.#labels.get(to);
+    if (label === undefined) {
+      f.path(() => this.#tree(to));
+    } else {
+      f.showFlags();
+      f.br(label);
+    }
+  }
+}
+
+/** How a region goes on. */
+class RegionContinuation implements Continuation {
+  constructor(
+    readonly f: RegionFunction,
+    readonly end: Label,
+    readonly branch: (x: Emitter) => void,
+  ) {}
+
+  next(): void {
+    this.f.leaveInstruction(this.end);
+  }
+}
+
+/** Emits the function of a region whose nodes are structured. */
+export function emitRegion(
+  source: RecordSource,
+  module: CpuModule,
+  head: Node,
+): RegionFunction {
+  return new RegionEmitter(source, module).emit(head);
+}

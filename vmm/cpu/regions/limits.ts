@@ -1,0 +1,44 @@
+// How much a region may hold, and when blocks are compiled. Measured on Debian's
+// cloud kernel's boot and guestbench; see bench/README.md.
+
+/** When and how much is compiled. */
+export interface RegionOptions {
+  /** executions after which a block is compiled; 0: nothing is */
+  readonly threshold: number;
+  /** regions that are compiled together in one module, at most */
+  readonly batch: number;
+  /** blocks in a region, at most */
+  readonly blocks: number;
+  /** instructions in a region, at most, besides those of its first block */
+  readonly instructions: number;
+  /** a successor joins a region where it ran this fraction of the threshold */
+  readonly share: number;
+  /** looks at events, of at most 20,000 instructions each, that a batch may wait */
+  readonly patience: number;
+}
+
+/** The options where nothing else is asked for. */
+export const DEFAULT_REGIONS: RegionOptions = {
+  threshold: 1000,
+  batch: 32,
+  blocks: 32,
+  instructions: 400,
+  share: 1 / 8,
+  patience: 10,
+};
+
+/** Compiles every block when it is first executed. */
+export const FORCED_REGIONS: RegionOptions = {
+  ...DEFAULT_REGIONS,
+  threshold: 1,
+  batch: 1,
+  share: 0,
+};
+
+/** The options that a `CpuOptions.compile` stands for; undefined: nothing is compiled. */
+export function regionOptions(
+  compile: boolean | Partial<RegionOptions> | undefined,
+): RegionOptions | undefined {
+  if (compile === false) return undefined;
+  return compile === true ? FORCED_REGIONS : { ...DEFAULT_REGIONS, ...JSON.parse(Deno.env.get("JITX") ?? "{}"), ...compile };
+}

@@ -1,0 +1,255 @@
+// Memory 0 as a region sees it: general registers, flags and a few words of the
+// engine are locals of its function, everything else is where `state.ts` has it.
+// A definition that reads or writes a register by its address works on the local.
+
+import {
+  EA,
+  FLAG_CARRY,
+  FLAG_RESULT,
+  GPR,
+  RIP_BASE,
+  TLB_BASE,
+  ZERO,
+} from "../state.ts";
+import {
+  type AddressOf,
+  type Expr,
+  expr,
+  type FunctionBuilder,
+  I32,
+  type I32Like,
+  I64,
+  i64,
+  type I64Like,
+  Memory,
+  Stmt,
+  type ValType,
+  type Var,
+  type Width,
+} from "../wasm/mod.ts";
+
+/** A word of memory 0 that is a local. */
+interface Word {
+  readonly variable: Var<ValType>;
+  /** whether the region writes it, so that it must be stored on the way out */
+  isWritten: boolean;
+}
+
+/** The two words of the lazy flags. */
+export type FlagWord = typeof FLAG_RESULT | typeof FLAG_CARRY;
+
+/** A write of a flag word, which the function may put off: see `RegionFunction`. */
+export class FlagStore extends Stmt {
+  /**
+   * @param word which word
+   * @param value its new value
+   */
+  constructor(readonly word: FlagWord, readonly value: I64) {
+    super([], []);
+  }
+}
+
+/** Thrown where a definition cannot be part of a region. */
+export class Unsupported extends Error {}
+
+const GPR_END = GPR + 16 * 8;
+
+function local(opcode: number, index: number): number[] {
+  return index < 0x80
+    ? [opcode, index]
+    : [opcode, (index & 0x7f) | 0x80, index >> 7];
+}
+
+function isFlagWord(at: number): at is FlagWord {
+  return at === FLAG_RESULT || at === FLAG_CARRY;
+}
+
+/** Memory 0 with registers in locals. */
+export class StateLocals extends Memory<"i32"> {
+  readonly #f: FunctionBuilder;
+  readonly #words = new Map<number, Word>();
+  /** Flag words that were put off, by address. */
+  readonly pending = new Map<FlagWord, I64>();
+
+  /** @param f the region's function */
+  constructor(f: FunctionBuilder) {
+    super(0, "i32");
+    this.#f = f;
+  }
+
+  #word(at: number, type: ValType = "i64"): Word {
+    let word = this.#words.get(at);
+    if (word === undefined) {
+      word = { variable: this.#f.reserve(type), isWritten: false };
+      this.#words.set(at, word);
+    }
+    return word;
+  }
+
+  // The address of a word that is a local: its registers begin at 8-byte steps.
+  #localAt(address: AddressOf<"i32">, offset: number): number | undefined {
+    const value = typeof address === "number" ? address : address.value;
+    if (value === undefined) return undefined;
+    const at = value + offset;
+    const isLocal = (at >= GPR && at < GPR_END) || at === EA ||
+      at === RIP_BASE || isFlagWord(at) || (at >= ZERO && at < ZERO + 8);
+    return isLocal ? at : undefined;
+  }
+
+  #get(at: number): I64 {
+    if (at === ZERO) return i64(0);
+    if (isFlagWord(at)) {
+      const pending = this.pending.get(at);
+      if (pending !== undefined) return pending;
+    }
+    return this.#word(at).variable.get() as I64;
+  }
+
+  /** Assigns a word's local now. */
+  assign(at: number, value: Expr): Stmt {
+    const word = this.#word(at);
+    word.isWritten = true;
+    return new Stmt(local(0x21, word.variable.index), [value]);
+  }
+
+  override load(width: Width, address: I32Like, offset = 0): I64 {
+    const at = this.#localAt(address, offset);
+    if (at === undefined) return super.load(width, address, offset);
+    const word = this.#get(at & ~7);
+    const shifted = word.shrU(8 * (at & 7));
+    if (width === 8) return shifted;
+    return width === 4
+      ? shifted.toI32().toI64U()
+      : shifted.and(width === 2 ? 0xffff : 0xff);
+  }
+
+  override load32(address: I32Like, offset = 0): I32 {
+    if (address === 0 && offset === TLB_BASE) {
+      return this.#word(TLB_BASE, "i32").variable.get() as I32;
+    }
+    const at = this.#localAt(address, offset);
+    if (at === undefined) return super.load32(address, offset);
+    return this.#get(at & ~7).shrU(8 * (at & 7)).toI32();
+  }
+
+  override load8(address: I32Like, offset = 0): I32 {
+    const at = this.#localAt(address, offset);
+    return at === undefined
+      ? super.load8(address, offset)
+      : this.load32(address, offset).and(0xff);
+  }
+
+  override load16(address: I32Like, offset = 0): I32 {
+    const at = this.#localAt(address, offset);
+    return at === undefined
+      ? super.load16(address, offset)
+      : this.load32(address, offset).and(0xffff);
+  }
+
+  override load32S(address: I32Like, offset = 0): I64 {
+    const at = this.#localAt(address, offset);
+    return at === undefined
+      ? super.load32S(address, offset)
+      : this.load32(address, offset).toI64S();
+  }
+
+  override store(
+    width: Width,
+    address: I32Like,
+    value: I64Like,
+    offset = 0,
+  ): Stmt {
+    const at = this.#localAt(address, offset);
+    if (at === undefined) return super.store(width, address, value, offset);
+    if (isFlagWord(at) && width === 8) return new FlagStore(at, i64(value));
+    if (at < GPR || (at >= GPR_END && at !== EA)) {
+      throw new Unsupported(`A store to ${at}`);
+    }
+    if (width === 8) return this.assign(at, i64(value));
+    const shift = 8 * (at & 7);
+    const mask = (1n << BigInt(8 * width)) - 1n;
+    const rest = this.#get(at & ~7).and(~(mask << BigInt(shift)));
+    return this.assign(at & ~7, rest.or(i64(value).and(mask).shl(shift)));
+  }
+
+  #refuse(address: I32Like, offset: number): void {
+    if (this.#localAt(address, offset) !== undefined) {
+      throw new Unsupported("A store of another kind to a register");
+    }
+  }
+
+  override store32(address: I32Like, value: I32Like, offset = 0): Stmt {
+    this.#refuse(address, offset);
+    return super.store32(address, value, offset);
+  }
+  override store8(address: I32Like, value: I32Like, offset = 0): Stmt {
+    this.#refuse(address, offset);
+    return super.store8(address, value, offset);
+  }
+  override store16(address: I32Like, value: I32Like, offset = 0): Stmt {
+    this.#refuse(address, offset);
+    return super.store16(address, value, offset);
+  }
+
+  /** Loads every local that the region uses. */
+  enter(): void {
+    for (const [at, { variable }] of this.#words) {
+      if (at === EA) continue;
+      this.#f.set(
+        variable,
+        variable.type === "i32" ? super.load32(0, at) : super.load(8, 0, at),
+      );
+    }
+  }
+
+  /** Stores every local that the region writes. */
+  leave(): void {
+    for (const [at, { variable, isWritten }] of this.#words) {
+      if (!isWritten || at === EA) continue;
+      this.#f.do(super.store(8, 0, variable.get() as I64, at));
+    }
+  }
+
+  /** Loads the TLB's address again, after something that may have changed it. */
+  renewTlb(): void {
+    const { variable } = this.#word(TLB_BASE, "i32");
+    this.#f.set(variable, super.load32(0, TLB_BASE));
+  }
+}
+
+/** Whether evaluating an expression later gives the same value, at a small cost. */
+export function isPure(value: Expr, most = MAX_PENDING): boolean {
+  return sizeIfPure(value, most) <= most;
+}
+
+/** Most instructions of a value that is put off. */
+const MAX_PENDING = 16;
+
+// Infinity for what is not pure.
+function sizeIfPure(value: Expr, most: number): number {
+  if (value.stable) return 1;
+  const opcode = value.bytes[0]!;
+  const isNumeric = opcode === 0x1b || (opcode >= 0x45 && opcode <= 0xc4);
+  const traps = (opcode >= 0x6d && opcode <= 0x70) ||
+    (opcode >= 0x7f && opcode <= 0x82) || (opcode >= 0xa8 && opcode <= 0xb1);
+  if (!isNumeric || (traps && opcode !== 0xac && opcode !== 0xad) ||
+      value.kids.length === 0) {
+    return Infinity;
+  }
+  let size = 1;
+  for (const kid of value.kids) {
+    size += sizeIfPure(kid, most);
+    if (size > most) return Infinity;
+  }
+  return size;
+}
+
+/** Adds the locals that a pure expression reads. */
+export function localsOf(value: Expr, into: Set<number>): void {
+  if (value.kids.length > 0) {
+    for (const kid of value.kids) localsOf(kid, into);
+  } else if (value.bytes[0] === 0x20) {
+    const low = value.bytes[1]!;
+    into.add(low < 0x80 ? low : (low & 0x7f) | value.bytes[2]! << 7);
+  }
+}
