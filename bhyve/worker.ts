@@ -171,7 +171,7 @@ function run({ plan, mailbox: buffer }: StartMessage): EndMessage {
   machine.writeTables();
   const how = machine.run();
   console_.flush();
-  const { statistics } = machine.cpu;
+  const { statistics } = machine.cpu; console.log('JIT', String((globalThis as any).SC));
   return { how, instructions: statistics.instructions, statistics };
 }
 

@@ -96,6 +96,7 @@ export class BlockCache {
     this.#source = source;
     // A drop happens while code runs, when no handler can be built.
     for (const code of [16, 32, 64] as const) this.#stale(code);
+    source.handler(steps.FORWARD, PLAIN);
   }
 
   #stale(code: ModeSize): number {

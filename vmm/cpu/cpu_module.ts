@@ -39,6 +39,28 @@ export type HostFunctions = {
   readonly [K in HostName]: FuncRef<(typeof HOST_SIGNATURES)[K]["results"]>;
 };
 
+// The runtime's functions, each imported when it is first used: a module has two
+// hundred of them to choose from and needs ten.
+function lazily(
+  table: Readonly<Record<string, Signature>>,
+  m: ModuleBuilder,
+): Readonly<Record<string, FuncRef>> {
+  return new Proxy<Record<string, FuncRef>>({}, {
+    get(known, name) {
+      if (typeof name !== "string") return undefined;
+      const signature = table[name];
+      if (signature === undefined) return undefined;
+      const { params, results } = signature;
+      return known[name] ??= m.importFunction(
+        IMPORT_MODULE,
+        name,
+        params,
+        results,
+      );
+    },
+  });
+}
+
 /** A module of emitted code under construction. */
 export class CpuModule {
   /** The module itself. */
@@ -54,8 +76,11 @@ export class CpuModule {
   /** The functions that TypeScript provides; only the runtime may call them. */
   readonly host: HostFunctions;
 
-  /** @param kind whether this module defines the runtime or imports it */
-  constructor(readonly kind: "runtime" | "handlers") {
+  /**
+   * @param kind whether this module defines the runtime, imports it, or imports what
+   * is used, which must be before the module has functions
+   */
+  constructor(readonly kind: "runtime" | "handlers" | "regions") {
     const m = this.m;
     this.state = m.importMemory(IMPORT_MODULE, "state", "i32", {
       min: STATE_PAGES,
@@ -86,6 +111,8 @@ export class CpuModule {
           return [name, ref];
         }),
       )
+      : kind === "regions"
+      ? lazily(RUNTIME_SIGNATURES, m)
       : importAll(RUNTIME_SIGNATURES)) as RuntimeFunctions;
   }
 

@@ -14,17 +14,20 @@ import {
   type WantedHandler,
 } from "./handlers.ts";
 import { codeSize, MODE } from "./mode.ts";
-import { RECORD_STRIDE } from "./record.ts";
+import { REC_HANDLER, REC_OPERAND, RECORD_STRIDE } from "./record.ts";
 import type { RegionOptions } from "./regions/limits.ts";
 import { RegionTier, type TierHost } from "./regions/tier.ts";
-import { type Shape, shapeNumber } from "./shape.ts";
+import { PLAIN, type Shape, shapeNumber } from "./shape.ts";
+import * as steps from "./steps.ts";
 import type { HostName } from "./runtime/host.ts";
 import type { RuntimeName } from "./runtime/signatures.ts";
 import { STATUS } from "./runtime/traps.ts";
 import {
+  BLOCK_INDEX,
   BUDGET,
   CODE_DROPPED,
   CS,
+  INDEX_BITS,
   JUMP_BITS,
   JUMP_CACHE,
   JUMP_ENTRY_KEY,
@@ -104,6 +107,8 @@ export class Engine implements CodeSource, CodeKeeper, TierHost {
   readonly #byDefinition = new Map<Definition, Map<number, number>>();
   readonly #byIndex: (WantedHandler | undefined)[] = [];
   readonly #byRecord = new Map<number, Block>();
+  // Where dropped blocks were, by their first record: they lead to new ones.
+  readonly #origins = new Map<number, Block>();
   #wanted: WantedHandler[] = [];
   #nextHandler = FIRST_FREE_HANDLER;
   #mapVersion = -1;
@@ -142,6 +147,7 @@ export class Engine implements CodeSource, CodeKeeper, TierHost {
     }
     this.cache = new BlockCache(this);
     this.#resetTlb();
+    this.#clearIndex();
     options.memory.addKeeper(this);
   }
 
@@ -247,6 +253,7 @@ export class Engine implements CodeSource, CodeKeeper, TierHost {
   dropped(block: Block): void {
     this.words[CODE_DROPPED >> 2] = 1;
     this.#byRecord.delete(block.start);
+    if (block.pages.length === 1) this.#origins.set(block.start, block);
     this.regions?.dropped(block);
   }
 
@@ -372,12 +379,30 @@ export class Engine implements CodeSource, CodeKeeper, TierHost {
     words[entry + 1] = high;
     words[entry + (JUMP_RECORD >> 2)] = block.start;
     words[entry + (JUMP_ENTRY_KEY >> 2)] = words[JUMP_KEY >> 2]!;
+    if (block.mode & MODE.FLAT) this.#enterIndex(block);
+  }
+
+  #enterIndex({ offset, start, mode }: Block): void {
+    const { words } = this;
+    const index = offset % (1 << INDEX_BITS);
+    const entry = (BLOCK_INDEX + index * JUMP_STRIDE) >> 2;
+    words[entry] = offset;
+    words[entry + 1] = Math.floor(offset / 2 ** 32);
+    words[entry + (JUMP_RECORD >> 2)] = start;
+    words[entry + (JUMP_ENTRY_KEY >> 2)] = mode;
+  }
+
+  #clearIndex(): void {
+    const bytes = JUMP_STRIDE << INDEX_BITS;
+    this.words.fill(-1, BLOCK_INDEX >> 2, (BLOCK_INDEX + bytes) >> 2);
   }
 
   /** Forgets all decoded code. */
   emptyCache(): void {
     this.cache.clear();
+    this.#clearIndex();
     this.#byRecord.clear();
+    this.#origins.clear();
     this.regions?.clear();
     this.#call("dropJumps");
   }
@@ -420,6 +445,7 @@ export class Engine implements CodeSource, CodeKeeper, TierHost {
     words[CODE_DROPPED >> 2] = 0;
     let status = this.#call("resume");
     for (;;) {
+      (globalThis as any).SC ??= new Array(32).fill(0); (globalThis as any).SC[status]++; //X
       switch (status) {
         case STATUS.MISS:
         case STATUS.LINK:
@@ -432,6 +458,8 @@ export class Engine implements CodeSource, CodeKeeper, TierHost {
           if (block === undefined) return this.#fetchStatus;
           if (status === STATUS.LINK && before === this.cache.epoch) {
             this.cache.link(owner, block);
+          } else if (status === STATUS.STALE) {
+            this.#forward(owner, block);
           }
           status = this.#call("enter", block.start);
           break;
@@ -443,6 +471,16 @@ export class Engine implements CodeSource, CodeKeeper, TierHost {
           return status;
       }
     }
+  }
+
+  // Makes a dropped block's first record lead to the block that is there now.
+  #forward(record: number, { start, mode, offset }: Block): void {
+    const origin = this.#origins.get(record);
+    if (origin?.offset !== offset || origin.mode !== mode) return;
+    const handler = this.handler(steps.FORWARD, PLAIN);
+    this.state.setInt32(record + REC_HANDLER, handler, true);
+    this.state.setInt32(record + REC_OPERAND, start, true);
+    this.#origins.delete(record);
   }
 
   // A block is hot: answers the record to go on at.

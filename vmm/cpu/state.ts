@@ -292,6 +292,15 @@ export const JUMP_RIP = 0;
 export const JUMP_RECORD = 8;
 export const JUMP_ENTRY_KEY = 12;
 
+/** log2 of the entries in the block index. */
+export const INDEX_BITS = 14;
+/**
+ * Blocks by offset in memory 1 and mode key, for RIPs that the jump cache does not
+ * know: offset u64 (all ones for none), record u32, mode key u32. Its hash is the
+ * offset's low bits.
+ */
+export const BLOCK_INDEX = layout.array(1 << INDEX_BITS, JUMP_STRIDE, 64);
+
 /** Bytes of a record: see `record.ts`. */
 export const RECORD_STRIDE = 32;
 /** Where records begin. */

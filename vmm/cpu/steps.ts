@@ -7,7 +7,7 @@ import { zeroExtend } from "./flags.ts";
 import type { Axis, ModeSize } from "./shape.ts";
 import { CS, EA, RIP, SEG_BASE, TLB_BASE, TRAP_DATA } from "./state.ts";
 import { i32, type I64 } from "./wasm/mod.ts";
-import { spend } from "./runtime/run.ts";
+import { goTo, spend } from "./runtime/run.ts";
 import { STATUS } from "./runtime/traps.ts";
 import { ACCESS_FETCH } from "./runtime/walk.ts";
 import { REC_OPERAND } from "./record.ts";
@@ -122,8 +122,16 @@ export const LOOKUP = step(
 export const STALE = step("stale", (x) => {
   spend(x.cpu, x.f, x.fields.count().sub(1), () => x.rip());
   x.f.do(x.cpu.state.store64(0, x.rip(), RIP));
+  x.f.do(x.cpu.state.store32(0, x.fields.record(), TRAP_DATA));
   x.f.return(i32(STATUS.STALE));
 }, { axes: ["code"], ends: true });
+
+/** A dropped block's first record, when its code was decoded again: operand 0. */
+export const FORWARD = step(
+  "forward",
+  (x) => goTo(x.cpu, x.f, x.let(x.fields.operand(0))),
+  { ends: true },
+);
 
 /**
  * Counts how often a block is entered: operand 0 is what is left until it is hot. It

@@ -144,6 +144,12 @@ export class RegionFunction extends FunctionBuilder {
 
   // Lets go of the locals that no flag word is still to be made from.
   #recycle(made: readonly Local[]): void {
+    if (this.#state.pending.size === 0) {
+      this.release(this.#pinned);
+      this.release(made);
+      this.#pinned = [];
+      return;
+    }
     const needed = new Set<number>();
     for (const value of this.#state.pending.values()) localsOf(value, needed);
     const all = [...this.#pinned, ...made];

@@ -64,6 +64,8 @@ export class RegionTier {
   readonly #users = new Map<Block, Set<Region>>();
   readonly #drops = new Map<number, number>();
   #waited = 0;
+  host_compile = 0;
+  host_install = 0;
   #regionCount = 0;
   #blockCount = 0;
   #moduleCount = 0;
@@ -85,6 +87,7 @@ export class RegionTier {
       bytes: this.#bytes,
       dropped: this.#dropped,
       milliseconds: this.#milliseconds,
+      ...{ c: this.host_compile, i: this.host_install }
     };
   }
 
@@ -218,19 +221,23 @@ export class RegionTier {
   }
 
   #compileHeads(heads: readonly Block[]): void {
-    const module = new CpuModule("handlers");
+    const module = new CpuModule("regions");
     const first = this.#host.newHandlers(heads.length);
     const made = heads.map((head) => {
       const nodes = structure(this.#grow(head));
       const f = emitRegion(this.#host, module, nodes[0]!);
-      return {
-        ref: module.m.add("region", f),
-        blocks: nodes.map((node) => node.block),
-      };
+      return { f, blocks: nodes.map((node) => node.block) };
     });
-    module.m.elements(first, made.map(({ ref }) => ref));
+    // The functions come after all that their bodies import.
+    const refs = made.map(({ f }) => module.m.add("region", f));
+    module.m.elements(first, refs);
     const bytes = module.m.encode();
-    this.#host.install(new WebAssembly.Module(bytes));
+    const t1 = performance.now();
+    const compiled = new WebAssembly.Module(bytes);
+    const t2 = performance.now();
+    this.host_compile += t2 - t1;
+    this.#host.install(compiled);
+    this.host_install += performance.now() - t2;
     made.forEach(({ blocks }, n) => this.#enter(blocks, first + n));
     this.#moduleCount++;
     this.#bytes += bytes.length;

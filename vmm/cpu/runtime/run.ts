@@ -7,6 +7,7 @@ import { FLAG } from "../flags.ts";
 import { MODE, MODE_BITS } from "../mode.ts";
 import {
   ACCESS,
+  BLOCK_INDEX,
   BUDGET,
   CPL,
   CR0,
@@ -17,6 +18,7 @@ import {
   EFER,
   ES,
   FORCE_STEP,
+  INDEX_BITS,
   JUMP_BITS,
   JUMP_CACHE,
   JUMP_ENTRY_KEY,
@@ -32,8 +34,10 @@ import {
   SS,
   SYSTEM_FLAGS,
   TLB,
+  TLB_ADDEND,
   TLB_ARRAY,
   TLB_BASE,
+  TLB_FETCH,
   TLB_MODE_ALIGNED,
   TLB_MODE_OPEN,
   TLB_MODE_SUPERVISOR,
@@ -43,6 +47,7 @@ import {
   TLB_SYSTEM,
 } from "../state.ts";
 import { HANDLER_TYPE, REC_HANDLER } from "../record.ts";
+import { tlbEntry } from "./tlb.ts";
 import { STATUS } from "./traps.ts";
 import {
   CR0_AM,
@@ -103,8 +108,44 @@ function defineDispatch(cpu: CpuModule): void {
       f.do(state.store64(0, rip.sub(inPage), RIP_BASE));
       goTo(cpu, f, f.let(state.load32(entry, JUMP_RECORD)));
     });
+    findInIndex(cpu, f, rip, entry);
     f.do(state.store64(0, rip, RIP));
     f.return(i32(STATUS.MISS));
+  });
+}
+
+/** Offset in the block index of the entry for an offset in memory 1. */
+export function blockIndexEntry(offset: I64): I32 {
+  return offset.toI32().and((1 << INDEX_BITS) - 1).mul(JUMP_STRIDE);
+}
+
+// Goes on at the block of a page that the TLB knows, and notes it in the jump cache:
+// after a change of address space every RIP comes here once.
+function findInIndex(
+  cpu: CpuModule,
+  f: FunctionBuilder,
+  rip: I64,
+  entry: I32,
+): void {
+  const { state } = cpu;
+  const mode = f.let(state.load32(0, MODE_KEY));
+  f.if(mode.and(MODE.FLAT), () => {
+    const line = f.let(tlbEntry(state.load32(0, TLB_BASE), rip));
+    f.if(rip.xor(state.load64(line, TLB_FETCH)).ltU(4096), () => {
+      const offset = f.let(rip.add(state.load64(line, TLB_ADDEND)));
+      const found = f.let(blockIndexEntry(offset));
+      const isHit = state.load64(found, BLOCK_INDEX).eq(offset).and(
+        state.load32(found, BLOCK_INDEX + JUMP_ENTRY_KEY).eq(mode),
+      );
+      f.if(isHit, () => {
+        const record = f.let(state.load32(found, BLOCK_INDEX + JUMP_RECORD));
+        f.do(state.store64(entry, rip));
+        f.do(state.store32(entry, record, JUMP_RECORD));
+        f.do(state.store32(entry, state.load32(0, JUMP_KEY), JUMP_ENTRY_KEY));
+        f.do(state.store64(0, rip.and(-4096), RIP_BASE));
+        goTo(cpu, f, record);
+      });
+    });
   });
 }
 

@@ -15,7 +15,7 @@ import {
   type I64Like,
   V128,
 } from "./expr.ts";
-import { Writer } from "./writer.ts";
+import { unsignedBytes, type Writer } from "./writer.ts";
 
 /** What has an effect and no value: operands, then the instruction's bytes. */
 export class Stmt {
@@ -103,16 +103,9 @@ export class Memory<A extends AddressType = AddressType> {
 
   // Alignment is a hint, and 0 is always right; only atomics must state it.
   #bytes(opcode: readonly number[], offset: number, align: number): number[] {
-    const out = new Writer(16);
-    out.append(opcode);
-    if (this.index === 0) {
-      out.byte(align);
-    } else {
-      out.byte(align | 0x40);
-      out.u(this.index);
-    }
-    out.u(offset);
-    return [...out.bytes];
+    return this.index === 0
+      ? [...opcode, align, ...unsignedBytes(offset)]
+      : [...opcode, align | 0x40, this.index, ...unsignedBytes(offset)];
   }
 
   #load(

@@ -2,7 +2,7 @@
 // types convert into each other, hence one file.
 
 import { Expr } from "./value.ts";
-import { Writer } from "./writer.ts";
+import { signedBytes, Writer } from "./writer.ts";
 
 /** What an `I32` parameter accepts. */
 export type I32Like = I32 | number;
@@ -613,27 +613,57 @@ export class F64 extends Expr {
   }
 }
 
+// Constants that recur, by value: offsets, masks, register addresses, sites.
+const KNOWN_I32 = new Map<number, I32>();
+const KNOWN_I64 = new Map<number, I64>();
+const MOST_KNOWN = 1 << 14;
+
+function remember<T>(known: Map<number, T>, value: number, expr: T): T {
+  if (known.size < MOST_KNOWN) known.set(value, expr);
+  return expr;
+}
+
 /** An i32 expression, from a number or as it is. */
 export function i32(value: I32Like): I32 {
-  if (value instanceof I32) return value;
+  if (typeof value !== "number") return value;
   const signed = value | 0;
-  const out = new Writer(6);
-  out.byte(0x41);
-  out.s32(signed);
-  return new I32([...out.bytes], [], true, signed);
+  return KNOWN_I32.get(signed) ??
+    remember(
+      KNOWN_I32,
+      signed,
+      new I32([0x41, ...signedBytes(signed)], [], true, signed),
+    );
 }
 
 /** An i64 expression, from an integer or as it is. */
 export function i64(value: I64Like): I64 {
   if (value instanceof I64) return value;
-  if (typeof value === "number" && !Number.isSafeInteger(value)) {
-    throw new RangeError(`Cannot encode ${value} as i64: not a safe integer`);
+  if (typeof value === "number") {
+    if (value === (value | 0)) return smallI64(value);
+    if (!Number.isSafeInteger(value)) {
+      throw new RangeError(
+        `Cannot encode ${value} as i64: not a safe integer`,
+      );
+    }
   }
   const signed = BigInt.asIntN(64, BigInt(value));
+  const low = Number(signed);
+  if (low === (low | 0)) return smallI64(low);
   const out = new Writer(11);
   out.byte(0x42);
   out.s64(signed);
   return new I64([...out.bytes], [], true, signed);
+}
+
+function smallI64(value: number): I64 {
+  // Minus zero is zero.
+  const exact = value | 0;
+  return KNOWN_I64.get(exact) ??
+    remember(
+      KNOWN_I64,
+      exact,
+      new I64([0x42, ...signedBytes(exact)], [], true, BigInt(exact)),
+    );
 }
 
 /** An f32 expression, from a number or as it is. */

@@ -1,6 +1,8 @@
 // A growing byte buffer with the integer encodings of the WebAssembly binary
 // format (WebAssembly Core Specification 3.0, 5.2.2 "Integers").
 
+const SHORT = 12;
+
 /** Appends bytes, LEB128 integers and strings to a growing buffer. */
 export class Writer {
   #bytes: Uint8Array<ArrayBuffer>;
@@ -34,11 +36,17 @@ export class Writer {
 
   /** Appends many bytes. */
   append(values: ArrayLike<number>): void {
-    if (this.#length + values.length > this.#bytes.length) {
-      this.#grow(values.length);
+    const { length } = values;
+    if (this.#length + length > this.#bytes.length) this.#grow(length);
+    // Most are an instruction of a few bytes, for which a loop is faster.
+    if (length > SHORT) {
+      this.#bytes.set(values, this.#length);
+    } else {
+      for (let n = 0; n < length; n++) {
+        this.#bytes[this.#length + n] = values[n]!;
+      }
     }
-    this.#bytes.set(values, this.#length);
-    this.#length += values.length;
+    this.#length += length;
   }
 
   /** Appends an unsigned LEB128 integer below 2^53. */
@@ -90,7 +98,33 @@ export class Writer {
     const bytes = new Uint8Array(
       Math.max(this.#bytes.length * 2, this.#length + more),
     );
-    bytes.set(this.bytes);
+    bytes.set(this.#bytes);
     this.#bytes = bytes;
+  }
+}
+
+/** The bytes of an unsigned LEB128 integer below 2^53. */
+export function unsignedBytes(value: number): number[] {
+  const out: number[] = [];
+  while (value > 0x7f) {
+    out.push((value % 0x80) | 0x80);
+    value = Math.floor(value / 0x80);
+  }
+  out.push(value);
+  return out;
+}
+
+/** The bytes of a signed LEB128 integer of at most 32 bits. */
+export function signedBytes(value: number): number[] {
+  const out: number[] = [];
+  for (;;) {
+    const low = value & 0x7f;
+    value >>= 7;
+    const sign = low & 0x40;
+    if ((value === 0 && !sign) || (value === -1 && sign)) {
+      out.push(low);
+      return out;
+    }
+    out.push(low | 0x80);
   }
 }
