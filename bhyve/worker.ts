@@ -171,7 +171,7 @@ function run({ plan, mailbox: buffer }: StartMessage): EndMessage {
   machine.writeTables();
   const how = machine.run();
   console_.flush();
-  const { statistics } = machine.cpu; console.log('JIT', String((globalThis as any).SC));
+  const { statistics } = machine.cpu; console.log('JIT', String((globalThis as any).SC)); console.log('JIT', String([...(globalThis as any).US].sort((a:any,b:any)=>b[1]-a[1]).slice(0,30).map((x:any)=>x.join(':')).join('; ')));
   return { how, instructions: statistics.instructions, statistics };
 }
 

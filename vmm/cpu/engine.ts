@@ -15,6 +15,7 @@ import {
 } from "./handlers.ts";
 import { codeSize, MODE } from "./mode.ts";
 import { REC_HANDLER, REC_OPERAND, RECORD_STRIDE } from "./record.ts";
+import { RegionCompiler } from "./regions/compiler.ts";
 import type { RegionOptions } from "./regions/limits.ts";
 import { RegionTier, type TierHost } from "./regions/tier.ts";
 import { PLAIN, type Shape, shapeNumber } from "./shape.ts";
@@ -104,6 +105,7 @@ export class Engine implements CodeSource, CodeKeeper, TierHost {
   readonly #table: WebAssembly.Table;
   readonly #imports: WebAssembly.ModuleImports;
   readonly #handlers: Map<string, number>;
+  readonly #compiler: RegionCompiler | undefined;
   readonly #byDefinition = new Map<Definition, Map<number, number>>();
   readonly #byIndex: (WantedHandler | undefined)[] = [];
   readonly #byRecord = new Map<number, Block>();
@@ -143,7 +145,11 @@ export class Engine implements CodeSource, CodeKeeper, TierHost {
     this.runtime = instance.exports as unknown as RuntimeExports;
     Object.assign(this.#imports, instance.exports);
     if (options.regions !== undefined) {
-      this.regions = new RegionTier(this, options.regions);
+      if (options.regions.thread) {
+        const { buffer } = stateMemory;
+        this.#compiler = new RegionCompiler(buffer as SharedArrayBuffer);
+      }
+      this.regions = new RegionTier(this, options.regions, this.#compiler);
     }
     this.cache = new BlockCache(this);
     this.#resetTlb();
@@ -154,6 +160,7 @@ export class Engine implements CodeSource, CodeKeeper, TierHost {
   /** Lets go of guest memory: the engine is not used any more. */
   close(): void {
     this.#options.memory.removeKeeper(this);
+    this.#compiler?.close();
   }
 
   #instantiate(module: WebAssembly.Module): WebAssembly.Instance {
@@ -204,7 +211,11 @@ export class Engine implements CodeSource, CodeKeeper, TierHost {
     if (index === undefined) {
       index = this.#handlerNamed(definition, shape);
       byShape.set(number, index);
-      this.#byIndex[index] ??= { definition, shape };
+      if (this.#byIndex[index] === undefined) {
+        const made = { definition, shape };
+        this.#byIndex[index] = made;
+        this.#compiler?.learn(index, made);
+      }
     }
     return index;
   }

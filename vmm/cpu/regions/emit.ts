@@ -76,7 +76,7 @@ class RegionEmitter {
   }
 
   #block(node: Node): void {
-    let first = node.block.start + RECORD_STRIDE;
+    let first = node.start + RECORD_STRIDE;
     for (let at = first;; at += RECORD_STRIDE) {
       const handler = this.#handlerAt(at);
       if (handler.definition.name.startsWith("step ea")) continue;
@@ -84,6 +84,7 @@ class RegionEmitter {
         this.#instruction(node, first, at);
       } catch (error) {
         if (!(error instanceof Unsupported)) throw error;
+        ((globalThis as any).US ??= new Map()).set(handler.definition.name + " " + error.message, 1 + ((globalThis as any).US.get(handler.definition.name + " " + error.message) ?? 0)); //X
         this.#f.toRecord(first);
         return;
       }

@@ -3,15 +3,6 @@
 // cannot be written with loops and blocks, a loop with two entries, is cut: that
 // branch leaves the region.
 
-import type { Block } from "../block_cache.ts";
-
-/** A branch of a block to another one of the region. */
-export interface Edge {
-  /** address of the record that branches */
-  readonly owner: number;
-  readonly to: Node;
-}
-
 /** A block in a region. */
 export class Node {
   /** Branches that stay in the region, by the record that branches. */
@@ -27,8 +18,8 @@ export class Node {
   /** Nodes that it dominates immediately and where paths join, in order. */
   joins: Node[] = [];
 
-  /** @param block the block */
-  constructor(readonly block: Block) {}
+  /** @param start address of the block's first record */
+  constructor(readonly start: number) {}
 }
 
 function reversePostorder(head: Node): Node[] {

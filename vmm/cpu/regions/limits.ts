@@ -13,6 +13,8 @@ export interface RegionOptions {
   readonly instructions: number;
   /** a successor joins a region where it ran this fraction of the threshold */
   readonly share: number;
+  /** whether another thread compiles, so that when it happens is not determined */
+  readonly thread: boolean;
   /** looks at events, of at most 20,000 instructions each, that a batch may wait */
   readonly patience: number;
 }
@@ -24,6 +26,7 @@ export const DEFAULT_REGIONS: RegionOptions = {
   blocks: 32,
   instructions: 400,
   share: 1 / 8,
+  thread: false,
   patience: 10,
 };
 

@@ -2,15 +2,14 @@
 // from them, their modules, and what happens to them when code is dropped.
 
 import type { Block, BlockCache } from "../block_cache.ts";
-import { CpuModule } from "../cpu_module.ts";
 import type { WantedHandler } from "../handlers.ts";
 import { MODE } from "../mode.ts";
 import { REC_HANDLER, REC_IMM, REC_OPERAND } from "../record.ts";
 import { RECORD_STRIDE } from "../state.ts";
 import * as steps from "../steps.ts";
-import { emitRegion } from "./emit.ts";
-import { Node, structure } from "./graph.ts";
+import type { RegionCompiler } from "./compiler.ts";
 import type { RegionOptions } from "./limits.ts";
+import { emitBatch, type RegionPlan } from "./plan.ts";
 
 /** What the tier needs of the engine. */
 export interface TierHost {
@@ -34,6 +33,12 @@ interface Region {
   readonly handler: number;
 }
 
+/** A region that is to be compiled. */
+interface GrownRegion {
+  readonly blocks: readonly Block[];
+  readonly plan: RegionPlan;
+}
+
 /** What the tier has done. */
 export interface RegionStatistics {
   /** regions compiled */
@@ -46,7 +51,7 @@ export interface RegionStatistics {
   readonly bytes: number;
   /** regions dropped because their code changed */
   readonly dropped: number;
-  /** milliseconds spent on emitting and compiling */
+  /** milliseconds that this thread spent on it */
   readonly milliseconds: number;
 }
 
@@ -63,9 +68,8 @@ export class RegionTier {
   readonly #regions = new Map<Block, Region>();
   readonly #users = new Map<Block, Set<Region>>();
   readonly #drops = new Map<number, number>();
+  readonly #compiler: RegionCompiler | undefined;
   #waited = 0;
-  host_compile = 0;
-  host_install = 0;
   #regionCount = 0;
   #blockCount = 0;
   #moduleCount = 0;
@@ -73,9 +77,15 @@ export class RegionTier {
   #dropped = 0;
   #milliseconds = 0;
 
-  constructor(host: TierHost, options: RegionOptions) {
+  /** @param compiler compiles in another thread; without it, this one does */
+  constructor(
+    host: TierHost,
+    options: RegionOptions,
+    compiler?: RegionCompiler,
+  ) {
     this.#host = host;
     this.#options = options;
+    this.#compiler = compiler;
   }
 
   /** What the tier has done so far. */
@@ -87,7 +97,6 @@ export class RegionTier {
       bytes: this.#bytes,
       dropped: this.#dropped,
       milliseconds: this.#milliseconds,
-      ...{ c: this.host_compile, i: this.host_install }
     };
   }
 
@@ -108,6 +117,11 @@ export class RegionTier {
 
   /** Is called now and then, so that a batch does not wait for long. */
   look(): void {
+    if (this.#compiler?.isDone) {
+      const start = performance.now();
+      this.#compiler.take();
+      this.#milliseconds += performance.now() - start;
+    }
     if (this.#hot.length === 0) return;
     if (++this.#waited >= this.#options.patience) this.#compile();
   }
@@ -124,6 +138,7 @@ export class RegionTier {
   /** Every block was dropped. */
   clear(): void {
     this.#hot.length = 0;
+    this.#compiler?.forget();
     this.#regions.clear();
     this.#users.clear();
   }
@@ -185,28 +200,29 @@ export class RegionTier {
   }
 
   // The region around a block: successors, the nearest first.
-  #grow(head: Block): Node {
+  #grow(head: Block): GrownRegion {
     const { cache } = this.#host;
-    const first = new Node(head);
-    const nodes = new Map<Block, Node>([[head, first]]);
+    const numbers = new Map<Block, number>([[head, 0]]);
+    const edges: [number, number, number][] = [];
     const page = head.offset - head.offset % 4096;
     let room = this.#options.instructions;
-    for (const node of nodes.values()) {
-      for (const [owner, target] of this.#branches(node.block)) {
+    for (const [from, number] of numbers) {
+      for (const [owner, target] of this.#branches(from)) {
         const block = cache.find(page + target, head.mode);
         if (block === undefined || !this.#joins(block)) continue;
-        let to = nodes.get(block);
+        let to = numbers.get(block);
         if (to === undefined) {
           const size = (block.bodyEnd - block.start) / RECORD_STRIDE;
-          if (nodes.size >= this.#options.blocks || size > room) continue;
+          if (numbers.size >= this.#options.blocks || size > room) continue;
           room -= size;
-          to = new Node(block);
-          nodes.set(block, to);
+          to = numbers.size;
+          numbers.set(block, to);
         }
-        node.edges.set(owner, to);
+        edges.push([number, owner, to]);
       }
     }
-    return first;
+    const blocks = [...numbers.keys()];
+    return { blocks, plan: { blocks: blocks.map((b) => b.start), edges } };
   }
 
   // --- Compilation ---------------------------------------------------------
@@ -221,24 +237,31 @@ export class RegionTier {
   }
 
   #compileHeads(heads: readonly Block[]): void {
-    const module = new CpuModule("regions");
+    const regions = heads.map((head) => this.#grow(head));
     const first = this.#host.newHandlers(heads.length);
-    const made = heads.map((head) => {
-      const nodes = structure(this.#grow(head));
-      const f = emitRegion(this.#host, module, nodes[0]!);
-      return { f, blocks: nodes.map((node) => node.block) };
+    const batch = { first, regions: regions.map(({ plan }) => plan) };
+    const blocks = regions.map((region) => region.blocks);
+    if (this.#compiler === undefined) {
+      this.#install(emitBatch(this.#host, batch), first, blocks);
+    } else {
+      this.#compiler.post(batch, (bytes) => {
+        if (bytes !== undefined) this.#install(bytes, first, blocks);
+      });
+    }
+  }
+
+  #install(
+    bytes: Uint8Array<ArrayBuffer>,
+    first: number,
+    regions: readonly (readonly Block[])[],
+  ): void {
+    this.#host.install(new WebAssembly.Module(bytes));
+    regions.forEach((blocks, n) => {
+      // Code may have changed while another thread compiled it.
+      if (blocks.every((block) => this.#isLive(block))) {
+        this.#enter(blocks, first + n);
+      }
     });
-    // The functions come after all that their bodies import.
-    const refs = made.map(({ f }) => module.m.add("region", f));
-    module.m.elements(first, refs);
-    const bytes = module.m.encode();
-    const t1 = performance.now();
-    const compiled = new WebAssembly.Module(bytes);
-    const t2 = performance.now();
-    this.host_compile += t2 - t1;
-    this.#host.install(compiled);
-    this.host_install += performance.now() - t2;
-    made.forEach(({ blocks }, n) => this.#enter(blocks, first + n));
     this.#moduleCount++;
     this.#bytes += bytes.length;
   }

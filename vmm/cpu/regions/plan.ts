@@ -1,0 +1,46 @@
+// A region before it is compiled, as plain data that another thread can take: its
+// blocks by their first records, the branches between them; and how it becomes code.
+
+import { CpuModule } from "../cpu_module.ts";
+import { emitRegion, type RecordSource } from "./emit.ts";
+import { Node, structure } from "./graph.ts";
+
+/** One region. */
+export interface RegionPlan {
+  /** addresses of the blocks' first records, its head's first */
+  readonly blocks: readonly number[];
+  /** branches: number of the block, record that branches, number of the target */
+  readonly edges: readonly (readonly [number, number, number])[];
+}
+
+/** Regions that are compiled into one module. */
+export interface BatchPlan {
+  readonly regions: readonly RegionPlan[];
+  /** table index of the first region's function */
+  readonly first: number;
+}
+
+function headOf({ blocks, edges }: RegionPlan): Node {
+  const nodes = blocks.map((start) => new Node(start));
+  for (const [from, owner, to] of edges) {
+    nodes[from]!.edges.set(owner, nodes[to]!);
+  }
+  return nodes[0]!;
+}
+
+/** Emits the module of a batch. */
+export function emitBatch(
+  source: RecordSource,
+  { regions, first }: BatchPlan,
+): Uint8Array<ArrayBuffer> {
+  const module = new CpuModule("regions");
+  const bodies = regions.map((region) => {
+    const head = headOf(region);
+    structure(head);
+    return emitRegion(source, module, head);
+  });
+  // The functions come after all that their bodies import.
+  const refs = bodies.map((body) => module.m.add("region", body));
+  module.m.elements(first, refs);
+  return module.m.encode();
+}
