@@ -5,6 +5,7 @@
 import {
   type FuncRef,
   type FunctionBuilder,
+  type I32,
   type Memory,
   ModuleBuilder,
   type TagRef,
@@ -116,9 +117,16 @@ export class CpuModule {
       : importAll(RUNTIME_SIGNATURES)) as RuntimeFunctions;
   }
 
-  /** The same module for code that sees memory 0 in a way of its own. */
-  seenThrough(state: Memory<"i32">): CpuModule {
-    return Object.assign(Object.create(CpuModule.prototype), this, { state });
+  /** How code spends the budget where it does so in a way of its own. */
+  readonly spend: ((count: I32) => void) | undefined;
+
+  /** The same module for code that sees memory 0 and the budget in a way of its own. */
+  seenThrough(
+    state: Memory<"i32">,
+    spend: (count: I32) => void,
+  ): CpuModule {
+    const seen = Object.create(CpuModule.prototype) as CpuModule;
+    return Object.assign(seen, this, { state, spend });
   }
 
   /** Gives a runtime function its body. */

@@ -94,6 +94,42 @@ export function zeroExtend(value: I64, size: OpSize): I64 {
   }
 }
 
+// Carries out of each bit lie one position higher in a ^ b ^ r; for 64 bits the
+// topmost has no place there and is computed.
+
+/** The carry word after `r = a ± b` of less than 64 bits, `shift` being 63 - bits. */
+export function carriesBelow(
+  f: FunctionBuilder,
+  a: I64,
+  b: I64,
+  r: I64,
+  shift: I64,
+): I64 {
+  const x = f.share(a.xor(b).xor(r));
+  return x.shl(shift).or(x.shrU(1).and(AF_BIT));
+}
+
+/** The carry word after `r = a + b` of 64 bits. */
+export function carriesOfSum(
+  _f: FunctionBuilder,
+  a: I64,
+  b: I64,
+  r: I64,
+): I64 {
+  return a.and(b).or(a.or(b).and(r.xor(-1))).and(TOP_BITS | AF_BIT);
+}
+
+/** The carry word after `r = a - b` of 64 bits. */
+export function carriesOfDifference(
+  f: FunctionBuilder,
+  a: I64,
+  b: I64,
+  r: I64,
+): I64 {
+  const notA = f.share(a.xor(-1));
+  return notA.and(b).or(notA.or(b).and(r)).and(TOP_BITS | AF_BIT);
+}
+
 /**
  * Writes and reads the flags. Operands `a`, `b` and results `r` are kept values,
  * zero-extended from `size` bits unless it says otherwise.
@@ -116,37 +152,34 @@ export class Flags {
     this.f.do(this.state.store64(0, value, FLAG_CARRY));
   }
 
-  // Carries out of each bit lie one position higher in a ^ b ^ r; for 64 bits
-  // the topmost has no place there and is computed.
-  #carries(size: OpSize, a: I64, b: I64, r: I64, outTop: () => I64): I64 {
-    if (size === 64) return outTop().and(TOP_BITS | AF_BIT);
-    const x = this.f.share(a.xor(b).xor(r));
-    return x.shl(63 - size).or(x.shrU(1).and(AF_BIT));
-  }
-
   /** After `r = a + b` or `r = a + b + CF`; below 64 bits `r` is not truncated. */
   add(size: OpSize, a: I64, b: I64, r: I64): void {
+    const { f } = this;
     this.#setCarry(
-      this.#carries(
-        size,
-        a,
-        b,
-        r,
-        () => a.and(b).or(a.or(b).and(r.xor(-1))),
-      ),
+      size === 64
+        ? f.orCall(carriesOfSum(f, a, b, r), "carriesOfSum", a, b, r)
+        : this.#carriesBelow(size, a, b, r),
     );
     this.#setResult(signExtend(r, size));
   }
 
   /** After `r = a - b` or `r = a - b - CF`; below 64 bits `r` is not truncated. */
   sub(size: OpSize, a: I64, b: I64, r: I64): void {
+    const { f } = this;
+    const name = "carriesOfDifference";
     this.#setCarry(
-      this.#carries(size, a, b, r, () => {
-        const notA = this.f.share(a.xor(-1));
-        return notA.and(b).or(notA.or(b).and(r));
-      }),
+      size === 64
+        ? f.orCall(carriesOfDifference(f, a, b, r), name, a, b, r)
+        : this.#carriesBelow(size, a, b, r),
     );
     this.#setResult(signExtend(r, size));
+  }
+
+  #carriesBelow(size: OpSize, a: I64, b: I64, r: I64): I64 {
+    const { f } = this;
+    const shift = i64(63 - size);
+    const value = carriesBelow(f, a, b, r, shift);
+    return f.orCall(value, "carriesBelow", a, b, r, shift);
   }
 
   /** After a logical operation: CF, OF and AF are cleared. */

@@ -31,8 +31,11 @@ import type { Stepping } from "./stepping.ts";
 
 /** Instructions between two looks at what other threads want. */
 const SLICE = 20_000;
-/** Below this many instructions left, a limit is kept by single steps. */
-const EXACT_BELOW = 128;
+/**
+ * Below this many instructions left, a limit is kept by single steps: twice what may
+ * run before the budget is looked at, which is a path through a region.
+ */
+const EXACT_BELOW = 1024;
 
 /** What the loop works with. */
 export interface LoopParts {

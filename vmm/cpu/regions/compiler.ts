@@ -1,30 +1,15 @@
-// Emits regions in a thread of their own. That thread reads records from memory 0,
-// which is shared; the modules come back as bytes in shared memory, since the CPU's
-// thread does not return to its event loop while it runs.
+// Compiles regions in a thread of their own: see `compiler_worker.ts`. That thread reads
+// records from memory 0, which is shared, and answers with a module's bytes.
 
 import type { WantedHandler } from "../handlers.ts";
+import { Asker, type MailMemory, mailMemory } from "./mail.ts";
 import type { BatchPlan } from "./plan.ts";
 
-/** Bytes of the largest module that comes back. */
-const MOST_BYTES = 8 << 20;
-
-/** Words of the control block. */
-export const CONTROL = {
-  /** 0 nothing is there, 1 a module is, or -1 in `LENGTH` for a failure */
-  STATE: 0,
-  /** bytes of the module */
-  LENGTH: 1,
-  WORDS: 2,
-} as const;
-
-/** What the thread is sent first. */
+/** What the thread is sent when it starts. */
 export interface CompilerStart {
   /** memory 0 */
   readonly state: SharedArrayBuffer;
-  /** `CONTROL` */
-  readonly control: SharedArrayBuffer;
-  /** the module's bytes */
-  readonly bytes: SharedArrayBuffer;
+  readonly mail: MailMemory;
 }
 
 /** A handler by name, as threads tell each other. */
@@ -34,7 +19,7 @@ export interface NamedHandler {
   readonly shape: WantedHandler["shape"];
 }
 
-/** What the thread is sent for each batch. */
+/** One question to the thread, as JSON. */
 export interface CompilerJob {
   readonly batch: BatchPlan;
   /** handlers that are new since the job before */
@@ -46,23 +31,20 @@ type Done = (bytes: Uint8Array<ArrayBuffer> | undefined) => void;
 /** The compiling thread of one virtual CPU. */
 export class RegionCompiler {
   readonly #worker: Worker;
-  readonly #control: Int32Array;
-  readonly #bytes: Uint8Array;
+  readonly #mail: Asker;
   readonly #waiting: { batch: BatchPlan; done: Done }[] = [];
   #running: Done | undefined;
   #newHandlers: NamedHandler[] = [];
 
   /** @param state memory 0 */
   constructor(state: SharedArrayBuffer) {
-    const control = new SharedArrayBuffer(CONTROL.WORDS * 4);
-    const bytes = new SharedArrayBuffer(MOST_BYTES);
-    this.#control = new Int32Array(control);
-    this.#bytes = new Uint8Array(bytes);
+    const mail = mailMemory();
+    this.#mail = new Asker(mail);
     this.#worker = new Worker(
       new URL("./compiler_worker.ts", import.meta.url),
       { type: "module", name: "regions" },
     );
-    const start: CompilerStart = { state, control, bytes };
+    const start: CompilerStart = { state, mail };
     this.#worker.postMessage(start);
   }
 
@@ -84,17 +66,15 @@ export class RegionCompiler {
 
   /** Whether a module is there to be taken. */
   get isDone(): boolean {
-    return Atomics.load(this.#control, CONTROL.STATE) !== 0;
+    return this.#mail.isAnswered;
   }
 
   /** Takes the module that is there. */
   take(): void {
-    const length = this.#control[CONTROL.LENGTH]!;
-    const bytes = length < 0 ? undefined : this.#bytes.slice(0, length);
-    Atomics.store(this.#control, CONTROL.STATE, 0);
+    const bytes = this.#mail.take();
     const done = this.#running;
     this.#running = undefined;
-    done?.(bytes as Uint8Array<ArrayBuffer> | undefined);
+    done?.(bytes);
     this.#next();
   }
 
@@ -106,14 +86,14 @@ export class RegionCompiler {
 
   #next(): void {
     if (this.#running !== undefined) return;
-    const job = this.#waiting.shift();
-    if (job === undefined) return;
-    this.#running = job.done;
-    const message: CompilerJob = {
-      batch: job.batch,
+    const next = this.#waiting.shift();
+    if (next === undefined) return;
+    const job: CompilerJob = {
+      batch: next.batch,
       handlers: this.#newHandlers,
     };
     this.#newHandlers = [];
-    this.#worker.postMessage(message);
+    const question = new TextEncoder().encode(JSON.stringify(job));
+    if (this.#mail.ask(question)) this.#running = next.done;
   }
 }

@@ -1,13 +1,15 @@
-// The thread that emits regions: see `compiler.ts`. Records may change while they are
-// read; what comes of that is not installed, and an error answers with nothing.
+// The thread that compiles regions: see `compiler.ts`. Records may change while they
+// are read; what comes of that is not installed, and an error answers with nothing.
 
 import type { Definition } from "../form.ts";
 import { FORMS } from "../forms/mod.ts";
 import type { WantedHandler } from "../handlers.ts";
 import * as steps from "../steps.ts";
-import { type CompilerJob, type CompilerStart, CONTROL } from "./compiler.ts";
+import type { CompilerJob, CompilerStart } from "./compiler.ts";
 import type { RecordSource } from "./emit.ts";
-import { emitBatch } from "./plan.ts";
+import { Answerer } from "./mail.ts";
+import { type BatchPlan, emitBatch } from "./plan.ts";
+import { Rehearsal } from "./rehearsal.ts";
 
 const DEFINITIONS: ReadonlyMap<string, Definition> = new Map(
   [...FORMS.values(), ...Object.values(steps)]
@@ -17,54 +19,48 @@ const DEFINITIONS: ReadonlyMap<string, Definition> = new Map(
     .map((one) => [one.name, one]),
 );
 
-/** Emits for one virtual CPU. */
+/** Compiles for one virtual CPU. */
 class Thread implements RecordSource {
   readonly state: DataView;
-  readonly #control: Int32Array;
-  readonly #bytes: Uint8Array;
+  readonly #mail: Answerer;
+  readonly #rehearsal = new Rehearsal();
   readonly #handlers: (WantedHandler | undefined)[] = [];
 
-  constructor({ state, control, bytes }: CompilerStart) {
+  constructor({ state, mail }: CompilerStart) {
     this.state = new DataView(state);
-    this.#control = new Int32Array(control);
-    this.#bytes = new Uint8Array(bytes);
+    this.#mail = new Answerer(mail);
   }
 
   handlerAt(index: number): WantedHandler | undefined {
     return this.#handlers[index];
   }
 
-  compile({ batch, handlers }: CompilerJob): void {
-    for (const { index, name, shape } of handlers) {
-      const definition = DEFINITIONS.get(name);
-      if (definition !== undefined) {
-        this.#handlers[index] = { definition, shape };
+  run(): never {
+    for (;;) {
+      const question = new TextDecoder().decode(this.#mail.next());
+      const { batch, handlers } = JSON.parse(question) as CompilerJob;
+      for (const { index, name, shape } of handlers) {
+        const definition = DEFINITIONS.get(name);
+        if (definition !== undefined) {
+          this.#handlers[index] = { definition, shape };
+        }
       }
+      this.#mail.answer(this.#compile(batch));
     }
-    this.#answer(this.#emit(batch));
   }
 
-  #emit(batch: CompilerJob["batch"]): Uint8Array | undefined {
+  #compile(batch: BatchPlan): Uint8Array<ArrayBuffer> | undefined {
     try {
       const bytes = emitBatch(this, batch);
-      return bytes.length > this.#bytes.length ? undefined : bytes;
+      this.#rehearsal.run(bytes, batch);
+      return bytes;
     } catch {
       return undefined;
     }
   }
-
-  #answer(bytes: Uint8Array | undefined): void {
-    if (bytes !== undefined) this.#bytes.set(bytes);
-    this.#control[CONTROL.LENGTH] = bytes?.length ?? -1;
-    Atomics.store(this.#control, CONTROL.STATE, 1);
-  }
 }
 
-let thread: Thread | undefined;
 const scope = self as unknown as {
-  onmessage: ((event: MessageEvent<CompilerStart | CompilerJob>) => void) | null;
+  onmessage: ((event: MessageEvent<CompilerStart>) => void) | null;
 };
-scope.onmessage = ({ data }) => {
-  if ("batch" in data) thread?.compile(data);
-  else thread = new Thread(data);
-};
+scope.onmessage = ({ data }) => new Thread(data).run();

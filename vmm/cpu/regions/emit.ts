@@ -8,10 +8,9 @@ import { branchTarget, type Continuation, Emitter } from "../emitter.ts";
 import { ConstantFields, readFields } from "../fields.ts";
 import type { WantedHandler } from "../handlers.ts";
 import { REC_HANDLER, REC_LINK, SITE_OFFSET } from "../record.ts";
-import { spend } from "../runtime/run.ts";
 import { STATUS } from "../runtime/traps.ts";
 import { reduceShape } from "../shape.ts";
-import { CODE_DROPPED, RECORD_STRIDE, RIP, RIP_BASE } from "../state.ts";
+import { CODE_DROPPED, RECORD_STRIDE, RIP_BASE } from "../state.ts";
 import { i32, type Label } from "../wasm/mod.ts";
 import type { Node } from "./graph.ts";
 import { RegionFunction } from "./region_function.ts";
@@ -47,6 +46,7 @@ class RegionEmitter {
   #tree(node: Node): void {
     if (!node.isLoop) return this.#within(node, node.joins.length);
     this.#f.settleFlags();
+    this.#f.settleBudget();
     this.#f.loop((again) =>
       this.#labelled(node, again, () => this.#within(node, node.joins.length))
     );
@@ -72,11 +72,13 @@ class RegionEmitter {
       )
     );
     this.#f.forgetFlags();
+    this.#f.owed = 0;
     this.#tree(join);
   }
 
   #block(node: Node): void {
     let first = node.start + RECORD_STRIDE;
+    this.#f.beginBlock();
     for (let at = first;; at += RECORD_STRIDE) {
       const handler = this.#handlerAt(at);
       if (handler.definition.name.startsWith("step ea")) continue;
@@ -85,7 +87,7 @@ class RegionEmitter {
       } catch (error) {
         if (!(error instanceof Unsupported)) throw error;
         ((globalThis as any).US ??= new Map()).set(handler.definition.name + " " + error.message, 1 + ((globalThis as any).US.get(handler.definition.name + " " + error.message) ?? 0)); //X
-        this.#f.toRecord(first);
+        this.#f.toThreaded(first);
         return;
       }
       if (handler.definition.ends) return;
@@ -128,31 +130,32 @@ class RegionEmitter {
     const { site, length, count } = readFields(this.#source.state, record);
     f.if(state.load32(0, CODE_DROPPED), () => {
       const next = (site & SITE_OFFSET) + length;
-      const rip = f.let(f.cpu.state.load64(0, RIP_BASE).add(next));
-      spend(f.cpu, f, i32(count), () => rip);
-      f.do(state.store64(0, rip, RIP));
-      f.return(i32(STATUS.MISS));
+      const rip = f.cpu.state.load64(0, RIP_BASE).add(next);
+      f.toStatus(STATUS.MISS, rip, count);
     });
   }
 
   #branch(node: Node, owner: number, x: Emitter): void {
     const f = this.#f;
-    const { hasWritten } = f;
     const { state } = this.#module;
-    spend(f.cpu, f, x.fields.count(), () => branchTarget(x));
-    const link = () => f.let(state.load32(i32(owner), REC_LINK));
+    const count = x.fields.count().value ?? 0;
+    const leave = () => {
+      // The link may be set after this code was made.
+      const link = f.let(state.load32(i32(owner), REC_LINK));
+      f.toRecord(link, branchTarget(x), count);
+    };
     const to = node.edges.get(owner);
-    if (to === undefined) return f.toRecord(link());
-    if (hasWritten) {
-      f.if(state.load32(0, CODE_DROPPED), () => f.toRecord(link()));
-    }
+    if (to === undefined) return leave();
+    if (f.hasWritten) f.if(state.load32(0, CODE_DROPPED), leave);
     const label = this.#labels.get(to);
-    if (label === undefined) {
-      f.path(() => this.#tree(to));
-    } else {
+    f.path(() => {
+      f.owed += count;
+      if (label === undefined) return this.#tree(to);
       f.showFlags();
+      if (to.order <= node.order) f.settleLoop(() => branchTarget(x));
+      else f.settleBudget();
       f.br(label);
-    }
+    });
   }
 }
 

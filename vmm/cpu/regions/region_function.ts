@@ -4,19 +4,22 @@
 
 import type { CpuModule } from "../cpu_module.ts";
 import { HANDLER_TYPE, REC_HANDLER } from "../record.ts";
-import { FLAG_CARRY, FLAG_RESULT } from "../state.ts";
+import type { RuntimeName } from "../runtime/signatures.ts";
+import { STATUS } from "../runtime/traps.ts";
+import { BUDGET, FLAG_CARRY, FLAG_RESULT, RIP } from "../state.ts";
 import {
   type Expr,
+  expr,
   type FuncRef,
-  type FuncType,
   FunctionBuilder,
+  type I32,
   i32,
-  type I32Like,
   type I64,
   type Label,
   type Local,
   type Mark,
   type Stmt,
+  unsignedBytes,
   type ValType,
   type Values,
   type Var,
@@ -47,49 +50,117 @@ export class RegionFunction extends FunctionBuilder {
   #record!: Var<"i32">;
   #rip!: Var<"i64">;
   #status!: Var<"i32">;
+  #owed!: Var<"i32">;
   #toRecord!: Label;
+  #toThreaded!: Label;
   #toRip!: Label;
   #toStatus!: Label;
   #base = 0;
   #isDirect = false;
   #pinned: Local[] = [];
+  // Flags that were put off, as calls of functions that give the same.
+  readonly #smaller = new WeakMap<Expr, Expr>();
 
   /** @param module the module that the function goes into */
   constructor(module: CpuModule) {
     super(module.m, HANDLER_TYPE);
     this.#module = module;
     this.#state = new StateLocals(this);
-    this.cpu = module.seenThrough(this.#state);
+    this.cpu = module.seenThrough(this.#state, (count) => this.#spend(count));
   }
 
   /** Builds the whole function: its ways in and out around `body`. */
   build(body: () => void): void {
-    const { fn, trap } = this.#module;
     this.#record = this.reserve("i32");
     this.#rip = this.reserve("i64");
     this.#status = this.reserve("i32");
+    this.#owed = this.reserve("i32");
     this.block((status) => {
       this.#toStatus = status;
       this.block((rip) => {
         this.#toRip = rip;
-        this.block((record) => {
-          this.#toRecord = record;
-          this.try(body, trap, (kind) => {
-            this.set(this.#status, kind);
-            this.br(status);
+        this.block((threaded) => {
+          this.#toThreaded = threaded;
+          this.block((record) => {
+            this.#toRecord = record;
+            this.try(body, this.#module.trap, (kind) => {
+              this.set(this.#status, kind);
+              this.br(status);
+            });
           });
+          this.#payOrLeave();
         });
-        this.#state.leave();
-        const record = this.#record.get();
-        const handler = this.#module.state.load32(record, REC_HANDLER);
-        super.returnCallIndirect(HANDLER_TYPE, handler, record);
+        this.#goToRecord();
       });
+      this.#payOrLeave();
       this.#state.leave();
-      super.returnCall(fn.dispatch, this.#rip.get());
+      super.returnCall(this.#module.fn.dispatch, this.#rip.get());
     });
+    this.#pay(this.#owed.get());
     this.#state.leave();
     super.return(this.#status.get());
-    this.prologue(() => this.#state.enter());
+    this.prologue(() => {
+      this.#state.enter();
+      // V8 begins with zeros, but a loop may come back with more.
+      this.set(this.#owed, i32(0));
+    });
+  }
+
+  #goToRecord(): void {
+    const { state } = this.#module;
+    this.#pay(this.#owed.get());
+    this.#state.leave();
+    const record = this.#record.get();
+    const handler = state.load32(record, REC_HANDLER);
+    super.returnCallIndirect(HANDLER_TYPE, handler, record);
+  }
+
+  // --- The budget ----------------------------------------------------------
+
+  // Takes executed instructions from the budget; answers what is left.
+  #pay(count: I32): I32 {
+    const { state } = this.#module;
+    const left = this.let(state.load32(0, BUDGET).sub(count));
+    super.do(state.store32(0, left, BUDGET));
+    return left;
+  }
+
+  // On the way out to where `#rip` says: leaves for events where nothing is left.
+  #payOrLeave(): void {
+    const { state } = this.#module;
+    const left = this.#pay(this.#owed.get());
+    this.set(this.#owed, i32(0));
+    this.if(left.ltS(0), () => {
+      super.do(state.store64(0, this.#rip.get(), RIP));
+      this.set(this.#status, i32(STATUS.EVENTS));
+      this.br(this.#toStatus);
+    });
+  }
+
+  /** Instructions of the path to here that the budget does not know of yet. */
+  owed = 0;
+
+  /** Begins a block: what it leaves undone pays for the blocks before it. */
+  beginBlock(): void {
+    this.set(this.#owed, i32(this.owed));
+  }
+
+  /** Pays before paths join: all have paid there. */
+  settleBudget(): void {
+    if (this.owed > 0) this.#pay(i32(this.owed));
+    this.owed = 0;
+  }
+
+  /** Pays before a loop begins again at `rip`, or leaves for events. */
+  settleLoop(rip: () => I64): void {
+    const left = this.#pay(i32(this.owed));
+    this.owed = 0;
+    this.if(left.ltS(0), () => {
+      this.set(this.#owed, i32(0));
+      super.do(this.#module.state.store64(0, rip(), RIP));
+      this.set(this.#status, i32(STATUS.EVENTS));
+      this.br(this.#toStatus);
+    });
   }
 
   // --- Instructions --------------------------------------------------------
@@ -163,10 +234,11 @@ export class RegionFunction extends FunctionBuilder {
     const pinned = this.#pinned;
     const base = this.#base;
     const isDirect = this.#isDirect;
-    const { hasWritten } = this;
+    const { hasWritten, owed } = this;
     this.#pinned = [...pinned];
     this.aside(body);
     this.hasWritten = hasWritten;
+    this.owed = owed;
     this.#pinned = pinned;
     this.#base = base;
     this.#isDirect = isDirect;
@@ -200,6 +272,14 @@ export class RegionFunction extends FunctionBuilder {
     }
   }
 
+  override orCall<E extends Expr>(value: E, name: string, ...args: Expr[]): E {
+    if (this.#isDirect || !isPure(value)) return value;
+    const { index } = this.#module.fn[name as RuntimeName];
+    const call = [0x10, ...unsignedBytes(index)];
+    this.#smaller.set(value, expr("i64", call, args));
+    return value;
+  }
+
   override share<E extends Expr>(value: E): E {
     return !this.#isDirect && isPure(value, 4) ? value : this.let(value);
   }
@@ -208,7 +288,9 @@ export class RegionFunction extends FunctionBuilder {
   showFlags(): void {
     for (const word of FLAG_WORDS) {
       const value = this.#state.pending.get(word);
-      if (value !== undefined) super.do(this.#state.assign(word, value));
+      if (value === undefined) continue;
+      const smaller = this.#smaller.get(value) ?? value;
+      super.do(this.#state.assign(word, smaller));
     }
   }
 
@@ -225,11 +307,33 @@ export class RegionFunction extends FunctionBuilder {
 
   // --- Ways out ------------------------------------------------------------
 
-  /** Goes on at a record. */
-  toRecord(record: I32Like): void {
+  /** Goes on at a record, whose RIP is `rip`, after `count` more instructions. */
+  toRecord(record: I32, rip: I64, count: number): void {
+    this.showFlags();
+    this.set(this.#record, record);
+    this.set(this.#rip, rip);
+    if (count > 0) this.set(this.#owed, i32(this.owed + count));
+    this.br(this.#toRecord);
+  }
+
+  /** Goes on in threaded code inside a block, which pays for all of it. */
+  toThreaded(record: number): void {
     this.showFlags();
     this.set(this.#record, i32(record));
-    this.br(this.#toRecord);
+    this.br(this.#toThreaded);
+  }
+
+  /** Goes on at a RIP for another reason, after `count` more instructions. */
+  toStatus(status: number, rip: I64, count: number): void {
+    this.showFlags();
+    super.do(this.#module.state.store64(0, rip, RIP));
+    this.set(this.#owed, i32(this.owed + count));
+    this.return(i32(status));
+  }
+
+  // In a definition that ends: the way out pays for its block.
+  #spend(count: I32): void {
+    this.set(this.#owed, i32(this.owed + (count.value ?? 0)));
   }
 
   override return(...values: Expr[]): void {
@@ -245,12 +349,8 @@ export class RegionFunction extends FunctionBuilder {
     this.br(this.#toRip);
   }
 
-  override returnCallIndirect(
-    _type: FuncType,
-    _index: I32Like,
-    ...values: Expr[]
-  ): void {
-    this.toRecord(values[0] as ReturnType<typeof i32>);
+  override returnCallIndirect(): void {
+    throw new Unsupported("A jump to a record");
   }
 
   override call<R extends readonly ValType[]>(

@@ -1,10 +1,21 @@
 // Bit manipulation that takes many steps: PDEP, PEXT and CRC32 (Intel SDM vol. 2).
 
 import type { CpuModule } from "../cpu_module.ts";
+import {
+  carriesBelow,
+  carriesOfDifference,
+  carriesOfSum,
+} from "../flags.ts";
 import { type FunctionBuilder, type I64, i64 } from "../wasm/mod.ts";
 
 /** Signatures of the functions defined here. */
 export const BITS_SIGNATURES = {
+  /** The carry word after `r = a ± b` of less than 64 bits: a, b, r, 63 - bits. */
+  carriesBelow: { params: ["i64", "i64", "i64", "i64"], results: ["i64"] },
+  /** The carry word after `r = a + b` of 64 bits: a, b, r. */
+  carriesOfSum: { params: ["i64", "i64", "i64"], results: ["i64"] },
+  /** The carry word after `r = a - b` of 64 bits: a, b, r. */
+  carriesOfDifference: { params: ["i64", "i64", "i64"], results: ["i64"] },
   /** PDEP: source, mask. */
   depositBits: { params: ["i64", "i64"], results: ["i64"] },
   /** PEXT: source, mask. */
@@ -71,6 +82,17 @@ function defineCrc(cpu: CpuModule, size: 8 | 16 | 32 | 64): void {
 
 /** Defines the functions of `BITS_SIGNATURES`. */
 export function defineBits(cpu: CpuModule): void {
+  const operands = (f: FunctionBuilder) =>
+    [f.param(0, "i64"), f.param(1, "i64"), f.param(2, "i64")] as const;
+  cpu.define("carriesBelow", (f) => {
+    f.return(carriesBelow(f, ...operands(f), f.param(3, "i64")));
+  });
+  cpu.define("carriesOfSum", (f) => {
+    f.return(carriesOfSum(f, ...operands(f)));
+  });
+  cpu.define("carriesOfDifference", (f) => {
+    f.return(carriesOfDifference(f, ...operands(f)));
+  });
   cpu.define("depositBits", (f) =>
     overMask(
       f,

@@ -276,6 +276,7 @@ export function spend(
   rip: () => I64,
 ): void {
   const { state } = cpu;
+  if (cpu.spend !== undefined) return cpu.spend(count);
   const left = f.let(state.load32(0, BUDGET).sub(count));
   f.do(state.store32(0, left, BUDGET));
   f.if(left.ltS(0), () => {

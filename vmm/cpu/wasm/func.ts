@@ -151,6 +151,14 @@ export class FunctionBuilder {
     return this.let(value);
   }
 
+  /**
+   * `value`, which a function of this name gives as well, for arguments that are kept:
+   * a function that wants to be small may call it.
+   */
+  orCall<E extends Expr>(value: E, _name: string, ..._args: Expr[]): E {
+    return value;
+  }
+
   /** A new mutable local, zero unless it is given a value. */
   var<T extends ValType>(type: T, value?: ExprOf[T]): Var<T> {
     const variable = new Var(this.#newLocal(type), type);

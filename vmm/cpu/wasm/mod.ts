@@ -10,4 +10,4 @@ export * from "./func.ts";
 export * from "./host.ts";
 export * from "./memory.ts";
 export * from "./module.ts";
-export { Writer } from "./writer.ts";
+export { unsignedBytes, Writer } from "./writer.ts";

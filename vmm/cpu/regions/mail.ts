@@ -1,0 +1,94 @@
+// Mail between a CPU's thread and the thread that compiles for it: one message each
+// way at a time, in shared memory. Posting a message to a worker costs the sender a
+// millisecond where cores are scarce, and the CPU's thread does not return to its
+// event loop to get one.
+
+/** Words of the control block. */
+const WORD = { ASKED: 0, ANSWERED: 1, ASKED_LENGTH: 2, ANSWER_LENGTH: 3 };
+const WORDS = 4;
+/** Bytes that a message can have: modules of a batch are about a tenth of it. */
+const MOST_BYTES = 4 << 20;
+const FAILURE = -1;
+
+/** The shared memory of both sides. */
+export interface MailMemory {
+  readonly control: SharedArrayBuffer;
+  readonly question: SharedArrayBuffer;
+  readonly answer: SharedArrayBuffer;
+}
+
+/** Makes the memory of a pair. */
+export function mailMemory(): MailMemory {
+  return {
+    control: new SharedArrayBuffer(WORDS * 4),
+    question: new SharedArrayBuffer(MOST_BYTES),
+    answer: new SharedArrayBuffer(MOST_BYTES),
+  };
+}
+
+/** The side that asks. */
+export class Asker {
+  readonly #control: Int32Array;
+  readonly #question: Uint8Array;
+  readonly #answer: Uint8Array;
+
+  constructor({ control, question, answer }: MailMemory) {
+    this.#control = new Int32Array(control);
+    this.#question = new Uint8Array(question);
+    this.#answer = new Uint8Array(answer);
+  }
+
+  /** Asks; answers false where the question is too long. */
+  ask(question: Uint8Array): boolean {
+    if (question.length > this.#question.length) return false;
+    this.#question.set(question);
+    this.#control[WORD.ASKED_LENGTH] = question.length;
+    Atomics.store(this.#control, WORD.ASKED, 1);
+    Atomics.notify(this.#control, WORD.ASKED);
+    return true;
+  }
+
+  /** Whether the answer is there. */
+  get isAnswered(): boolean {
+    return Atomics.load(this.#control, WORD.ANSWERED) !== 0;
+  }
+
+  /** Takes the answer; undefined: there is none to this question. */
+  take(): Uint8Array<ArrayBuffer> | undefined {
+    const length = this.#control[WORD.ANSWER_LENGTH]!;
+    const answer = new Uint8Array(Math.max(length, 0));
+    answer.set(this.#answer.subarray(0, answer.length));
+    Atomics.store(this.#control, WORD.ANSWERED, 0);
+    return length === FAILURE ? undefined : answer;
+  }
+}
+
+/** The side that answers. */
+export class Answerer {
+  readonly #control: Int32Array;
+  readonly #question: Uint8Array;
+  readonly #answer: Uint8Array;
+
+  constructor({ control, question, answer }: MailMemory) {
+    this.#control = new Int32Array(control);
+    this.#question = new Uint8Array(question);
+    this.#answer = new Uint8Array(answer);
+  }
+
+  /** Waits for a question. */
+  next(): Uint8Array {
+    while (Atomics.load(this.#control, WORD.ASKED) === 0) {
+      Atomics.wait(this.#control, WORD.ASKED, 0);
+    }
+    Atomics.store(this.#control, WORD.ASKED, 0);
+    return this.#question.slice(0, this.#control[WORD.ASKED_LENGTH]);
+  }
+
+  /** Answers; undefined, or what is too long: there is no answer. */
+  answer(answer: Uint8Array | undefined): void {
+    const fits = answer !== undefined && answer.length <= this.#answer.length;
+    if (fits) this.#answer.set(answer);
+    this.#control[WORD.ANSWER_LENGTH] = fits ? answer.length : FAILURE;
+    Atomics.store(this.#control, WORD.ANSWERED, 1);
+  }
+}
