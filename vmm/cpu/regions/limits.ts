@@ -15,6 +15,8 @@ export interface RegionOptions {
   readonly share: number;
   /** whether another thread compiles, so that when it happens is not determined */
   readonly thread: boolean;
+  /** how often, at most, drops of a page's code double its blocks' threshold */
+  readonly doublings: number;
   /** looks at events, of at most 20,000 instructions each, that a batch may wait */
   readonly patience: number;
 }
@@ -27,6 +29,7 @@ export const DEFAULT_REGIONS: RegionOptions = {
   instructions: 400,
   share: 1 / 8,
   thread: false,
+  doublings: 10,
   patience: 10,
 };
 
@@ -36,6 +39,7 @@ export const FORCED_REGIONS: RegionOptions = {
   threshold: 1,
   batch: 1,
   share: 0,
+  doublings: 0,
 };
 
 /** The options that a `CpuOptions.compile` stands for; undefined: nothing is compiled. */

@@ -222,7 +222,11 @@ export class RegionFunction extends FunctionBuilder {
       return;
     }
     const needed = new Set<number>();
-    for (const value of this.#state.pending.values()) localsOf(value, needed);
+    for (const value of this.#state.pending.values()) {
+      localsOf(value, needed);
+      const smaller = this.#smaller.get(value);
+      if (smaller !== undefined) localsOf(smaller, needed);
+    }
     const all = [...this.#pinned, ...made];
     this.#pinned = all.filter(([, index]) => needed.has(index));
     this.release(all.filter(([, index]) => !needed.has(index)));
@@ -281,7 +285,7 @@ export class RegionFunction extends FunctionBuilder {
   }
 
   override share<E extends Expr>(value: E): E {
-    return !this.#isDirect && isPure(value, 4) ? value : this.let(value);
+    return !this.#isDirect && isPure(value, 5) ? value : this.let(value);
   }
 
   /** Makes the flags that were put off, for whoever may see them here. */

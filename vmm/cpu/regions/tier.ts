@@ -57,8 +57,6 @@ export interface RegionStatistics {
 
 /** Executions until a block that could not be compiled is looked at again. */
 const NEVER = 0x7fffffff;
-/** Most times that the drops of a page double its threshold. */
-const MOST_DOUBLINGS = 10;
 
 /** Compiles what is hot. */
 export class RegionTier {
@@ -102,10 +100,10 @@ export class RegionTier {
 
   /** Executions after which a block that begins at an offset is hot; 0: never. */
   threshold(offset: number, mode: number): number {
-    const { threshold } = this.#options;
+    const { threshold, doublings } = this.#options;
     if (mode & MODE.STEP) return 0;
     const drops = this.#drops.get(Math.floor(offset / 4096)) ?? 0;
-    return threshold * 2 ** Math.min(drops, MOST_DOUBLINGS);
+    return threshold * 2 ** Math.min(drops, doublings);
   }
 
   /** A block is hot: it is compiled now or soon. */

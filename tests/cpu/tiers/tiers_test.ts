@@ -1,0 +1,47 @@
+// The third mode: the tiers against each other on programs with loops, calls, code that
+// is overwritten, and faults. TIERS_PROGRAMS sets how many; the default takes seconds.
+
+import { assertEquals } from "@std/assert";
+import type { RegionOptions } from "../../../vmm/cpu/regions/limits.ts";
+import { Prng } from "../fuzz/prng.ts";
+import { differences, ProgramRunner } from "./pair.ts";
+import { ProgramMaker } from "./program.ts";
+
+const PROGRAMS = Number(Deno.env.get("TIERS_PROGRAMS") ?? 150);
+const SEED = Number(Deno.env.get("TIERS_SEED") ?? 1);
+
+const EAGER = { batch: 1, patience: 1, doublings: 0, share: 0 };
+const POLICIES: Readonly<Record<string, Partial<RegionOptions>>> = {
+  "single blocks": { ...EAGER, threshold: 1, blocks: 1 },
+  "everything that ran": { ...EAGER, threshold: 3 },
+  "what is hot": { ...EAGER, threshold: 10, batch: 4, share: 1 / 8 },
+};
+
+for (const [name, policy] of Object.entries(POLICIES)) {
+  Deno.test(`random programs end alike on both tiers: ${name}`, () => {
+    const random = new Prng(SEED);
+    const maker = new ProgramMaker(random);
+    const threaded = new ProgramRunner(false);
+    const compiled = new ProgramRunner(policy);
+    let blocks = 0;
+    let ended = 0;
+    for (let n = 0; n < PROGRAMS; n++) {
+      const program = maker.make();
+      const expected = threaded.run(program);
+      const slice = random.between(1500, 8000);
+      const actual = compiled.run(program, slice);
+      const found = differences(actual, expected);
+      assertEquals(found, [], `seed ${SEED}, program ${n}`);
+      if (expected === undefined) continue;
+      ended++;
+      blocks += program.fuel - Number(BigInt("0x" + expected.registers.R15));
+    }
+    const { regions } = compiled.machine.cpu.statistics;
+    console.log(
+      `${ended} programs of ${PROGRAMS}, ${blocks} blocks, ${regions?.regions} regions`,
+    );
+    // The programs must not be trivial: most end, having run and compiled something.
+    assertEquals(ended > PROGRAMS / 2, true);
+    assertEquals(regions!.regions > PROGRAMS / 2, true);
+  });
+}
