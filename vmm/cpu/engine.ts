@@ -29,6 +29,7 @@ import {
   CODE_DROPPED,
   CS,
   INDEX_BITS,
+  INDEX_MULTIPLIER,
   JUMP_BITS,
   JUMP_CACHE,
   JUMP_ENTRY_KEY,
@@ -264,7 +265,7 @@ export class Engine implements CodeSource, CodeKeeper, TierHost {
   dropped(block: Block): void {
     this.words[CODE_DROPPED >> 2] = 1;
     this.#byRecord.delete(block.start);
-    if (block.pages.length === 1) this.#origins.set(block.start, block);
+    this.#origins.set(block.start, block);
     this.regions?.dropped(block);
   }
 
@@ -395,7 +396,8 @@ export class Engine implements CodeSource, CodeKeeper, TierHost {
 
   #enterIndex({ offset, start, mode }: Block): void {
     const { words } = this;
-    const index = offset % (1 << INDEX_BITS);
+    const page = Math.imul(Math.floor(offset / 4096), INDEX_MULTIPLIER);
+    const index = (offset ^ page) & ((1 << INDEX_BITS) - 1);
     const entry = (BLOCK_INDEX + index * JUMP_STRIDE) >> 2;
     words[entry] = offset;
     words[entry + 1] = Math.floor(offset / 2 ** 32);
@@ -456,7 +458,6 @@ export class Engine implements CodeSource, CodeKeeper, TierHost {
     words[CODE_DROPPED >> 2] = 0;
     let status = this.#call("resume");
     for (;;) {
-      (globalThis as any).SC ??= new Array(32).fill(0); (globalThis as any).SC[status]++; //X
       switch (status) {
         case STATUS.MISS:
         case STATUS.LINK:

@@ -293,11 +293,12 @@ export const JUMP_RECORD = 8;
 export const JUMP_ENTRY_KEY = 12;
 
 /** log2 of the entries in the block index. */
-export const INDEX_BITS = 14;
+export const INDEX_BITS = 15;
+/** What its hash multiplies page numbers by: odd, and no multiple of a page's size. */
+export const INDEX_MULTIPLIER = 0x5bd3;
 /**
  * Blocks by offset in memory 1 and mode key, for RIPs that the jump cache does not
- * know: offset u64 (all ones for none), record u32, mode key u32. Its hash is the
- * offset's low bits.
+ * know: offset u64 (all ones for none), record u32, mode key u32.
  */
 export const BLOCK_INDEX = layout.array(1 << INDEX_BITS, JUMP_STRIDE, 64);
 

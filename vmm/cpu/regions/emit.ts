@@ -86,7 +86,6 @@ class RegionEmitter {
         this.#instruction(node, first, at);
       } catch (error) {
         if (!(error instanceof Unsupported)) throw error;
-        ((globalThis as any).US ??= new Map()).set(handler.definition.name + " " + error.message, 1 + ((globalThis as any).US.get(handler.definition.name + " " + error.message) ?? 0)); //X
         this.#f.toThreaded(first);
         return;
       }

@@ -19,6 +19,7 @@ import {
   ES,
   FORCE_STEP,
   INDEX_BITS,
+  INDEX_MULTIPLIER,
   JUMP_BITS,
   JUMP_CACHE,
   JUMP_ENTRY_KEY,
@@ -34,10 +35,8 @@ import {
   SS,
   SYSTEM_FLAGS,
   TLB,
-  TLB_ADDEND,
   TLB_ARRAY,
   TLB_BASE,
-  TLB_FETCH,
   TLB_MODE_ALIGNED,
   TLB_MODE_OPEN,
   TLB_MODE_SUPERVISOR,
@@ -46,9 +45,9 @@ import {
   TLB_SPACE,
   TLB_SYSTEM,
 } from "../state.ts";
-import { HANDLER_TYPE, REC_HANDLER } from "../record.ts";
-import { tlbEntry } from "./tlb.ts";
+import { HANDLER_TYPE, REC_HANDLER, SITE_OFFSET } from "../record.ts";
 import { STATUS } from "./traps.ts";
+import { ACCESS_FETCH } from "./walk.ts";
 import {
   CR0_AM,
   CR0_EM,
@@ -114,13 +113,18 @@ function defineDispatch(cpu: CpuModule): void {
   });
 }
 
-/** Offset in the block index of the entry for an offset in memory 1. */
-export function blockIndexEntry(offset: I64): I32 {
-  return offset.toI32().and((1 << INDEX_BITS) - 1).mul(JUMP_STRIDE);
+// Offset in the block index of the entry for an offset in memory 1. Pages have their
+// branch targets at much the same offsets, hence the multiplication.
+function blockIndexEntry(offset: I64): I32 {
+  const low = offset.toI32();
+  const page = offset.shrU(12).toI32();
+  const mixed = low.xor(page.mul(INDEX_MULTIPLIER));
+  return mixed.and((1 << INDEX_BITS) - 1).mul(JUMP_STRIDE);
 }
 
-// Goes on at the block of a page that the TLB knows, and notes it in the jump cache:
-// after a change of address space every RIP comes here once.
+// Goes on at a block that is decoded, and notes it in the jump cache: after a change
+// of address space every RIP comes here once. A fetch that faults is one of the
+// instruction at RIP.
 function findInIndex(
   cpu: CpuModule,
   f: FunctionBuilder,
@@ -130,21 +134,24 @@ function findInIndex(
   const { state } = cpu;
   const mode = f.let(state.load32(0, MODE_KEY));
   f.if(mode.and(MODE.FLAT), () => {
-    const line = f.let(tlbEntry(state.load32(0, TLB_BASE), rip));
-    f.if(rip.xor(state.load64(line, TLB_FETCH)).ltU(4096), () => {
-      const offset = f.let(rip.add(state.load64(line, TLB_ADDEND)));
-      const found = f.let(blockIndexEntry(offset));
-      const isHit = state.load64(found, BLOCK_INDEX).eq(offset).and(
-        state.load32(found, BLOCK_INDEX + JUMP_ENTRY_KEY).eq(mode),
-      );
-      f.if(isHit, () => {
-        const record = f.let(state.load32(found, BLOCK_INDEX + JUMP_RECORD));
-        f.do(state.store64(entry, rip));
-        f.do(state.store32(entry, record, JUMP_RECORD));
-        f.do(state.store32(entry, state.load32(0, JUMP_KEY), JUMP_ENTRY_KEY));
-        f.do(state.store64(0, rip.and(-4096), RIP_BASE));
-        goTo(cpu, f, record);
-      });
+    f.do(state.store64(0, rip.and(-4096), RIP_BASE));
+    const [offset] = f.call(
+      cpu.fn.translate,
+      rip,
+      i32(ACCESS_FETCH),
+      state.load32(0, TLB_BASE),
+      rip.toI32().and(SITE_OFFSET),
+    );
+    const found = f.let(blockIndexEntry(offset));
+    const isHit = state.load64(found, BLOCK_INDEX).eq(offset).and(
+      state.load32(found, BLOCK_INDEX + JUMP_ENTRY_KEY).eq(mode),
+    );
+    f.if(isHit, () => {
+      const record = f.let(state.load32(found, BLOCK_INDEX + JUMP_RECORD));
+      f.do(state.store64(entry, rip));
+      f.do(state.store32(entry, record, JUMP_RECORD));
+      f.do(state.store32(entry, state.load32(0, JUMP_KEY), JUMP_ENTRY_KEY));
+      goTo(cpu, f, record);
     });
   });
 }
