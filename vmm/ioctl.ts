@@ -229,10 +229,11 @@ export type VmOut<R extends VmRequest> = VmRequests[R]["out"];
 
 /**
  * Where a request is done: by one vCPU, whose number is in its `cpuid` or `vcpuid`,
- * while that vCPU is idle; by the machine's own thread; or anywhere, since what it
- * concerns is shared.
+ * while that vCPU is idle; by the machine's own thread; anywhere, since what it
+ * concerns is shared by all threads; or from the machine's description, which does not
+ * change while it runs.
  */
-export type IoctlScope = "vcpu" | "machine" | "shared";
+export type IoctlScope = "vcpu" | "machine" | "shared" | "static";
 
 /** A request as the header file declares it. */
 export interface IoctlRow {
@@ -261,14 +262,14 @@ export const VM_IOCTLS: Readonly<Record<VmRequest, IoctlRow>> = {
   VM_GET_CAPABILITY: row(3, "inout", 16, "vcpu"),
   VM_SUSPEND: row(4, "in", 4, "shared"),
   VM_REINIT: row(5, "none", 0, "machine"),
-  VM_GET_GPA_PMAP: row(12, "inout", 48, "machine"),
+  VM_GET_GPA_PMAP: row(12, "inout", 48, "static"),
   VM_GLA2GPA: row(13, "inout", 56, "vcpu"),
-  VM_ALLOC_MEMSEG: row(14, "in", 56, "machine"),
-  VM_GET_MEMSEG: row(15, "inout", 56, "machine"),
-  VM_MMAP_MEMSEG: row(16, "in", 40, "machine"),
-  VM_MMAP_GETNEXT: row(17, "inout", 40, "machine"),
+  VM_ALLOC_MEMSEG: row(14, "in", 56, "static"),
+  VM_GET_MEMSEG: row(15, "inout", 56, "static"),
+  VM_MMAP_MEMSEG: row(16, "in", 40, "static"),
+  VM_MMAP_GETNEXT: row(17, "inout", 40, "static"),
   VM_GLA2GPA_NOFAULT: row(18, "inout", 56, "vcpu"),
-  VM_MUNMAP_MEMSEG: row(19, "in", 16, "machine"),
+  VM_MUNMAP_MEMSEG: row(19, "in", 16, "static"),
   VM_SET_REGISTER: row(20, "in", 16, "vcpu"),
   VM_GET_REGISTER: row(21, "inout", 16, "vcpu"),
   VM_SET_SEGMENT_DESCRIPTOR: row(22, "in", 24, "vcpu"),
@@ -287,15 +288,15 @@ export const VM_IOCTLS: Readonly<Record<VmRequest, IoctlRow>> = {
   VM_IOAPIC_PULSE_IRQ: row(35, "in", 4, "machine"),
   VM_LAPIC_MSI: row(36, "in", 16, "machine"),
   VM_LAPIC_LOCAL_IRQ: row(37, "in", 8, "machine"),
-  VM_IOAPIC_PINCOUNT: row(38, "out", 4, "machine"),
+  VM_IOAPIC_PINCOUNT: row(38, "out", 4, "static"),
   VM_RESTART_INSTRUCTION: row(39, "in", 4, "vcpu"),
   VM_STATS: row(50, "inout", 544, "vcpu"),
-  VM_STAT_DESC: row(51, "inout", 132, "shared"),
+  VM_STAT_DESC: row(51, "inout", 132, "static"),
   VM_SET_X2APIC_STATE: row(60, "in", 8, "vcpu"),
   VM_GET_X2APIC_STATE: row(61, "inout", 8, "vcpu"),
   VM_GET_HPET_CAPABILITIES: row(62, "out", 4, "machine"),
-  VM_SET_TOPOLOGY: row(63, "in", 8, "machine"),
-  VM_GET_TOPOLOGY: row(64, "out", 8, "machine"),
+  VM_SET_TOPOLOGY: row(63, "in", 8, "static"),
+  VM_GET_TOPOLOGY: row(64, "out", 8, "static"),
   VM_ISA_ASSERT_IRQ: row(80, "in", 8, "machine"),
   VM_ISA_DEASSERT_IRQ: row(81, "in", 8, "machine"),
   VM_ISA_PULSE_IRQ: row(82, "in", 8, "machine"),
