@@ -28,6 +28,10 @@ export interface VmState {
   readonly active: readonly number[];
   /** vCPUs that a debugger holds */
   readonly debug: readonly number[];
-  /** interrupt controllers, timers and clock; null: as after power-on */
+  /** why it was suspended, of `SUSPEND`; 0: it was not */
+  readonly suspend: number;
+  /** the real-time clock with its memory; null: as after power-on */
+  readonly rtc: DeviceState | null;
+  /** interrupt controllers and timers; null: as after power-on */
   readonly interrupts: DeviceState | null;
 }
