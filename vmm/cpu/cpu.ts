@@ -74,6 +74,7 @@ export class VirtualCpu {
       supports: (code) => cpuid.supports(code),
       decoderOptions: cpuid.decoderOptions,
       compile: options.compile ?? false,
+      ...options.state === undefined ? {} : { state: options.state },
     });
     const msrs = new MsrFile({
       state: engine.state,

@@ -79,6 +79,8 @@ export interface CpuOptions {
   readonly poll?: () => void;
   /** the host's time stamp counter; the default counts nanoseconds */
   readonly readTsc?: () => bigint;
+  /** memory 0 that other threads know, see `createStateMemory` */
+  readonly state?: WebAssembly.Memory;
   /** 64 random bits; the default is the host's generator */
   readonly random?: () => bigint;
 }

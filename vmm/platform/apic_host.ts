@@ -44,4 +44,14 @@ export interface LocalApicOptions {
   readonly extInt: ExtIntSource;
   /** the guest's time stamp counter; the default counts guest nanoseconds */
   readonly tsc?: TimeStamp;
+  /** where its registers and mode are, for other threads to see; zero at first */
+  readonly words?: ApicWords;
+}
+
+/** Where a local APIC keeps what others look at. */
+export interface ApicWords {
+  /** registers by number */
+  readonly registers: Uint32Array;
+  /** the mode, in element 0 */
+  readonly mode: Uint32Array;
 }

@@ -74,7 +74,8 @@ export class LocalApic
   readonly #host: LocalApicHost;
   readonly #local: LocalInterrupts;
   readonly #timer: ApicTimer;
-  readonly #registers = new Uint32Array(APIC_REGISTERS);
+  readonly #registers: Uint32Array;
+  readonly #modeWord: Uint32Array;
   readonly #vectors: VectorUnit;
   // What the windows see; the APIC itself does not show its registers.
   readonly #file: ApicRegisterFile = {
@@ -82,7 +83,6 @@ export class LocalApic
     writeRegister: (number, value) => this.#write(number, value),
     raise: (errors) => this.#local.error(errors),
   };
-  #mode: number = APIC_MODE.XAPIC;
   // Whether STARTUP would start the processor.
   #isWaiting = false;
 
@@ -98,6 +98,9 @@ export class LocalApic
     this.#isBootstrap = options.isBootstrap ?? id === 0;
     this.#bus = options.bus;
     this.#host = options.host;
+    this.#registers = options.words?.registers ??
+      new Uint32Array(APIC_REGISTERS);
+    this.#modeWord = options.words?.mode ?? new Uint32Array(1);
     this.#local = new LocalInterrupts(this.#registers, options.extInt, {
       interrupt: (vector) => this.interrupt(vector),
       attend: () => this.#host.attend(),
@@ -115,6 +118,18 @@ export class LocalApic
       () => this.#host.attend(),
     );
     this.reset();
+  }
+
+  get #mode(): number {
+    return this.#modeWord[0]!;
+  }
+  set #mode(mode: number) {
+    this.#modeWord[0] = mode;
+  }
+
+  /** Whether its processor waits for STARTUP. */
+  get isWaiting(): boolean {
+    return this.#isWaiting;
   }
 
   reset(): void {

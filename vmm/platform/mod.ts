@@ -21,6 +21,7 @@ export * from "./msi.ts";
 export * from "./pic.ts";
 export * from "./pit.ts";
 export * from "./pm_timer.ts";
+export * from "./posted_interrupts.ts";
 export * from "./rtc.ts";
 export { PlatformStateError } from "./state.ts";
 export { MIN_PERIOD_NS } from "./tick_timer.ts";
