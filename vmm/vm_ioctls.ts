@@ -20,7 +20,7 @@ import {
 import { STATISTICS } from "./statistics.ts";
 import type { VmMemory } from "./vm_memory.ts";
 import type { MachineTarget, SharedTarget, VcpuTarget } from "./vm_target.ts";
-import { readVmcbField, vmcbIdent } from "./vmcb.ts";
+import { readVmcbField, refuseVmcbWrite, vmcbPart } from "./vmcb.ts";
 
 type Handlers<T> = {
   readonly [R in VmRequest]?: (target: T, payload: VmIn<R>) => VmOut<R>;
@@ -52,7 +52,6 @@ function invalid(isInvalid: boolean): void {
 // --- One vCPU ----------------------------------------------------------------
 
 const LAST_REGISTER = REGISTER.TPR;
-const VMCB_IDENT = 0x8000_0000;
 
 function registerNumber(regnum: number): RegisterNumber {
   invalid(regnum > LAST_REGISTER);
@@ -60,11 +59,17 @@ function registerNumber(regnum: number): RegisterNumber {
 }
 
 function getRegister(vcpu: VcpuTarget, regnum: number): bigint {
-  if (regnum >= VMCB_IDENT) {
-    const field = vmcbIdent(regnum);
-    return readVmcbField(field.offset, field.bytes, vcpu.vmcb);
+  const part = vmcbPart(regnum);
+  if (part !== undefined) {
+    return readVmcbField(part.offset, part.bytes, vcpu.vmcb);
   }
   return vcpu.getRegister(registerNumber(regnum));
+}
+
+function setRegister(vcpu: VcpuTarget, regnum: number, value: bigint): void {
+  const part = vmcbPart(regnum);
+  if (part !== undefined) refuseVmcbWrite(part);
+  vcpu.setRegister(registerNumber(regnum), value);
 }
 
 /** Capabilities that are what the CPU is and cannot be set. */
@@ -168,7 +173,7 @@ const VCPU: Handlers<VcpuTarget> = {
   VM_GLA2GPA: (vcpu, payload) => translate(vcpu, payload, true),
   VM_GLA2GPA_NOFAULT: (vcpu, payload) => translate(vcpu, payload, false),
   VM_SET_REGISTER: (vcpu, { regnum, regval }) => {
-    vcpu.setRegister(registerNumber(regnum), regval);
+    setRegister(vcpu, regnum, regval);
     return {};
   },
   VM_GET_REGISTER: (vcpu, { regnum }) => ({
@@ -183,7 +188,7 @@ const VCPU: Handlers<VcpuTarget> = {
   }),
   VM_SET_REGISTER_SET: (vcpu, { regnums, regvals }) => {
     invalid(regnums.length !== regvals.length);
-    regnums.forEach((n, i) => vcpu.setRegister(registerNumber(n), regvals[i]!));
+    regnums.forEach((n, i) => setRegister(vcpu, n, regvals[i]!));
     return {};
   },
   VM_GET_REGISTER_SET: (vcpu, { regnums }) => ({

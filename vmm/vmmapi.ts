@@ -97,36 +97,42 @@ export async function vmOpenf(
   flags: number,
   root: VmmRoot = VmmRoot.default(),
 ): Promise<VmContext> {
-  const destroyOnClose = (flags & VMMAPI_OPEN.CREATE_DESTROY_ON_CLOSE) !== 0;
-  const mayCreate = destroyOnClose || (flags & VMMAPI_OPEN.CREATE) !== 0;
+  if ((flags & VMMAPI_OPEN.CREATE_DESTROY_ON_CLOSE) !== 0) {
+    const options = { monitor: true, create: true };
+    return contextOf(root, await root.claim(name, options));
+  }
   const mayReinit = (flags & VMMAPI_OPEN.REINIT) !== 0;
-  const isMade = mayCreate &&
-    await createUnlessThere(root, name, { destroyOnClose, mayReinit });
-  const device = await root.open(name);
-  const ctx: VmContext = {
+  const mayCreate = (flags & VMMAPI_OPEN.CREATE) !== 0;
+  const isMade = mayCreate && await createUnlessThere(root, name, mayReinit);
+  const ctx = contextOf(root, await root.open(name));
+  if (mayReinit && !isMade) await vmReinit(ctx);
+  return ctx;
+}
+
+/** The handle of a device that is open. */
+export function contextOf(root: VmmRoot, device: VmmDevice): VmContext {
+  return {
     root,
     device,
-    name,
+    name: device.name,
     memflags: 0,
     lowmem: 0,
     highmem: 0,
     memory: undefined,
   };
-  if (mayReinit && !isMade) await vmReinit(ctx);
-  return ctx;
 }
 
 async function createUnlessThere(
   root: VmmRoot,
   name: string,
-  options: { destroyOnClose: boolean; mayReinit: boolean },
+  mayBeThere: boolean,
 ): Promise<boolean> {
   try {
-    await root.create(name, { destroyOnClose: options.destroyOnClose });
+    await root.create(name);
     return true;
   } catch (error) {
     const isThere = error instanceof VmmError && error.code === "EEXIST";
-    if (isThere && options.mayReinit) return false;
+    if (isThere && mayBeThere) return false;
     throw error;
   }
 }

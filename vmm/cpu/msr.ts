@@ -395,6 +395,24 @@ function rowsOf({ vendor, cpuid }: Facts): ReadonlyMap<number, MsrRow> {
   return map;
 }
 
+/** A register whose accesses the processor does itself, without an exit. */
+export interface DirectMsr {
+  readonly index: number;
+  /** whether that holds for writes, too */
+  readonly isWritable: boolean;
+}
+
+/** The registers that a processor reads, and maybe writes, without an exit. */
+export function directMsrs(
+  processor: Pick<MsrOptions, "vendor" | "cpuid">,
+): DirectMsr[] {
+  const rows = rowsOf({ ...processor, vcpu: 0, tscFrequency: 1e9 });
+  return Array.from(rows, ([index, { write }]) => ({
+    index,
+    isWritable: typeof write === "function" || write === "ignore",
+  }));
+}
+
 /** The model-specific registers of one virtual CPU. */
 export class MsrFile {
   readonly #options: MsrOptions;

@@ -1,7 +1,7 @@
 // The vmm root's directories and control node, made at first use.
 
 import { VmmError } from "../errno.ts";
-import { requirePermission } from "./access.ts";
+import { isPermitted, requirePermission } from "./access.ts";
 import { ownUid, type RootPaths } from "./paths.ts";
 
 /** Members may use machines of each other's root where the host has this group. */
@@ -90,7 +90,8 @@ function exists(path: string): boolean {
  * @throws {VmmError} EACCES without permission, EPERM where it is not safe to use
  */
 export function ensureLayout(paths: RootPaths): void {
-  if (exists(paths.root)) requireSafe(paths.root);
+  const maySee = isPermitted("read", paths.root);
+  if (maySee && exists(paths.root)) requireSafe(paths.root);
   if (exists(paths.runtime)) return;
   requirePermission(paths.root, ["read", "write"], "make the vmm root");
   const group = ownUid() === 0 ? groupId() : undefined;

@@ -115,7 +115,10 @@ export function defaultRootPath(): string {
   const given = readEnv("VMM_ROOT");
   if (given !== undefined) {
     if (!given.startsWith("/")) {
-      throw new VmmError("EINVAL", `VMM_ROOT is ${given}: expected a full path`);
+      throw new VmmError(
+        "EINVAL",
+        `VMM_ROOT is ${given}: expected a full path`,
+      );
     }
     return given.replace(/\/+$/, "") || "/";
   }
