@@ -21,12 +21,18 @@ import { RegisterAccess } from "./register_access.ts";
 import { REGISTER, type RegisterNumber } from "./registers.ts";
 import { resetState } from "./reset.ts";
 import { RunLoop } from "./run_loop.ts";
-import { type CpuState, restoreState, saveState } from "./save.ts";
+import {
+  type CpuState,
+  type PendingEvent,
+  restoreState,
+  saveState,
+} from "./save.ts";
 import {
   CPL,
   CR4_RESERVED,
   RESERVED_PA,
   TASK_SWITCH_EXITS,
+  TSC_OFFSET,
   VENDOR_INTEL,
   XCR0,
 } from "./state.ts";
@@ -264,6 +270,24 @@ export class VirtualCpu {
   injectNmi(): void {
     this.#events.injectNmi();
     this.attend();
+  }
+
+  /** The injected event that waits to be delivered. */
+  get pendingEvent(): PendingEvent | undefined {
+    return this.#events.injected;
+  }
+  set pendingEvent(event: PendingEvent | undefined) {
+    this.#events.injected = event;
+  }
+
+  /** Whether an event waits that the guest lets in: what ends HLT. */
+  get hasEvent(): boolean {
+    return this.#events.isDeliverable;
+  }
+
+  /** What is added to the host's time stamp to give the guest's, 64 bits. */
+  get tscOffset(): bigint {
+    return this.#words.quad(TSC_OFFSET);
   }
 
   /** Makes the CPU look at its interrupt source soon; from the same thread. */

@@ -207,6 +207,14 @@ export class SharedCode {
     }
   }
 
+  /** Posts a write of bytes, by offset in guest memory. */
+  wroteBytes(offset: number, length: number): void {
+    const last = Math.floor((offset + length - 1) / PAGE);
+    for (let page = Math.floor(offset / PAGE); page <= last; page++) {
+      this.wrote(page);
+    }
+  }
+
   // The first access is one that writes, too: a load alone may be made before what was
   // written before it.
   #unsettle(page: number): number {
@@ -240,15 +248,19 @@ export class SharedCode {
     }
   }
 
-  /** Acts on the mail: between blocks, and before the thread runs again. */
-  drain(): void {
+  /**
+   * Acts on the mail: between blocks, and before the thread runs again.
+   *
+   * @returns whether there was any
+   */
+  drain(): boolean {
     const mail = this.#mail;
     const at = this.#thread * MAIL_WORDS;
     const tail = Atomics.load(mail, at + TAIL);
     const missed = Atomics.load(mail, at + MISSED);
     const head = Atomics.load(mail, at + HEAD);
     const isLate = missed !== Atomics.load(mail, at + MISSED_DONE);
-    if (head === tail && !isLate) return;
+    if (head === tail && !isLate) return false;
     for (let n = head; n !== tail; n = n + 1 | 0) {
       this.#take(at + SLOTS + (n & RING - 1));
       Atomics.store(mail, at + HEAD, n + 1 | 0);
@@ -261,6 +273,7 @@ export class SharedCode {
     if (Atomics.load(mail, at + WAITERS) > 0) {
       Atomics.notify(mail, at + DRAINED);
     }
+    return true;
   }
 
   #take(slot: number): void {

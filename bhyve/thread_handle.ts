@@ -1,0 +1,135 @@
+// One of a machine's threads as the main thread has it: a worker with narrow permissions,
+// its requests and their answers.
+
+import { VmmError } from "../vmm/errno.ts";
+import type { VmIn, VmOut, VmRequest } from "../vmm/ioctl.ts";
+import type { MachinePlan } from "./plan.ts";
+import { type MailedRequest, RequestMail } from "./request_mail.ts";
+import type { ThreadMessage, ThreadStart } from "./thread_messages.ts";
+
+/** What a handle is made with. */
+export interface ThreadHandleOptions {
+  /** whether the worker's permissions are narrowed to the plan's */
+  readonly narrow: boolean;
+  /** makes the thread look at its requests */
+  readonly kick: () => void;
+  /** told of everything but answers */
+  readonly told: (message: ThreadMessage) => void;
+}
+
+type Answer = (message: ThreadMessage) => void;
+
+const STATUS_ERROR = 4;
+
+// The paths are literals, so that compiled executables carry the workers.
+function makeWorker(vcpu: number, options: WorkerOptions): Worker {
+  return vcpu === 0
+    ? new Worker(new URL("./worker.ts", import.meta.url), options)
+    : new Worker(new URL("./vcpu_worker.ts", import.meta.url), options);
+}
+
+/** Exactly the plan's files for the devices' thread; nothing for the others. */
+function permissionsOf(
+  { read, write }: MachinePlan["permissions"],
+  vcpu: number,
+): Deno.PermissionOptionsObject {
+  const none = {
+    env: false,
+    ffi: false,
+    import: false,
+    net: false,
+    run: false,
+    sys: false,
+  } as const;
+  return vcpu === 0
+    ? { ...none, read: [...read], write: [...write] }
+    : { ...none, read: false, write: false };
+}
+
+/** One thread. */
+export class ThreadHandle {
+  readonly #worker: Worker;
+  readonly #options: ThreadHandleOptions;
+  readonly #mail: RequestMail;
+  readonly #ready = Promise.withResolvers<void>();
+  readonly #answers = new Map<number, Answer>();
+  readonly #unsent: MailedRequest[] = [];
+  #next = 0;
+
+  constructor(start: ThreadStart, options: ThreadHandleOptions) {
+    this.#options = options;
+    this.#mail = new RequestMail(start.mail);
+    const { permissions } = start.plan;
+    this.#worker = makeWorker(start.vcpu, {
+      type: "module",
+      name: `vcpu ${start.vcpu}`,
+      ...options.narrow
+        ? { deno: { permissions: permissionsOf(permissions, start.vcpu) } }
+        : {},
+    });
+    this.#worker.onmessage = (event: MessageEvent<ThreadMessage>) =>
+      this.#receive(event.data);
+    this.#worker.onerror = (event) => {
+      event.preventDefault();
+      this.#options.told({
+        kind: "failure",
+        message: event.message,
+        status: STATUS_ERROR,
+      });
+    };
+    this.#worker.postMessage(start);
+  }
+
+  /** Settles when the thread is built. */
+  get ready(): Promise<void> {
+    return this.#ready.promise;
+  }
+
+  #receive(message: ThreadMessage): void {
+    switch (message.kind) {
+      case "ready":
+        return this.#ready.resolve();
+      case "reply":
+      case "refusal": {
+        const answer = this.#answers.get(message.id);
+        this.#answers.delete(message.id);
+        answer?.(message);
+        return this.#sendMore();
+      }
+      default:
+        return this.#options.told(message);
+    }
+  }
+
+  /** Asks the thread for a request. @throws {VmmError} */
+  ask<R extends VmRequest>(request: R, payload: VmIn<R>): Promise<VmOut<R>> {
+    const id = this.#next++;
+    const { promise, resolve, reject } = Promise.withResolvers<VmOut<R>>();
+    this.#answers.set(id, (message) => {
+      if (message.kind === "reply") resolve(message.result as VmOut<R>);
+      else if (message.kind === "refusal") {
+        reject(new VmmError(message.code, message.message));
+      } else reject(new VmmError("ENXIO"));
+    });
+    this.#unsent.push({ id, request, payload } as MailedRequest);
+    this.#sendMore();
+    return promise;
+  }
+
+  // Each answer makes room for more.
+  #sendMore(): void {
+    while (this.#unsent.length > 0 && this.#mail.send(this.#unsent[0]!)) {
+      this.#unsent.shift();
+    }
+    this.#options.kick();
+  }
+
+  /** Ends the thread; what it was asked and did not answer is refused. */
+  end(): void {
+    this.#worker.terminate();
+    for (const answer of this.#answers.values()) {
+      answer({ kind: "end", how: 0 });
+    }
+    this.#answers.clear();
+  }
+}
