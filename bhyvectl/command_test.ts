@@ -1,6 +1,11 @@
 // bhyvectl as a whole: order of execution, failures, statuses, opening and destroying.
 
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertRejects,
+  assertStringIncludes,
+} from "@std/assert";
 import { VmmError } from "../vmm/errno.ts";
 import { VMMAPI_OPEN } from "../vmm/vmmapi.ts";
 import { ACTIONS, bhyvectl, HOST } from "./command.ts";
@@ -73,6 +78,20 @@ Deno.test("A machine that cannot be opened: why, and status 1", async () => {
   );
   const hostile = await ctl(["--vm=\x1b]0;title\x07"], {}, { openError });
   assertStringIncludes(hostile.err, "vm_open: \\x1b]0;title\\x07 could not");
+});
+
+Deno.test("Refusals by Deno's permissions are failures, bugs are not", async () => {
+  const refuse = (error: Error) => ({
+    VM_GET_REGISTER: () => {
+      throw error;
+    },
+  });
+  const denied = new Deno.errors.NotCapable("Requires write access to x");
+  const { status, out, err } = await ctl(["--get-rip"], refuse(denied));
+  assertEquals([status, out], [255, "errno = 13\n"]);
+  assertEquals(err, "bhyvectl: --get-rip: Requires write access to x\n");
+  const bug = new TypeError("not a function");
+  await assertRejects(() => ctl(["--get-rip"], refuse(bug)), TypeError);
 });
 
 Deno.test("Nothing to do is no error", async () => {

@@ -2,7 +2,7 @@
 
 import { assertEquals } from "@std/assert";
 import { REGISTER } from "../vmm/cpu/registers.ts";
-import { VMCB_OFFSET, vmcbAccess } from "../vmm/vmcb.ts";
+import { VMCB_OFFSET, vmcbAccess } from "../vmm/vmcb_layout.ts";
 import { type Answers, printed } from "./testing.ts";
 
 type Registers = Readonly<Record<number, bigint>>;
