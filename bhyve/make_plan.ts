@@ -2,8 +2,9 @@
 // threads start from.
 
 import type { ConfigNode } from "../vmm/config.ts";
-import type { CpuTopology } from "../vmm/ioctl.ts";
+import type { CpuTopology, MemoryMap } from "../vmm/ioctl.ts";
 import type { VmState } from "../vmm/root/state.ts";
+import { VM_HIGHMEM_BASE } from "../vmm/vmmapi.ts";
 import type { MachinePlan } from "./plan.ts";
 import type { Resources } from "./resources.ts";
 
@@ -18,8 +19,6 @@ export interface PlanParts {
   readonly chars: Readonly<Record<string, SharedArrayBuffer>>;
   /** the machine at rest */
   readonly state: VmState;
-  readonly lowmem: number;
-  readonly highmem: number;
 }
 
 /** Every value below a node as it was set, with references in it. */
@@ -36,6 +35,13 @@ function vcpuCount({ sockets, cores, threads }: CpuTopology): number {
   return sockets * cores * threads;
 }
 
+// Bytes of system memory from an address.
+function sizeAt({ mappings }: VmState, address: number): number {
+  const isThere = (map: MemoryMap) =>
+    map.gpa === BigInt(address) && map.segid === 0;
+  return mappings.find(isThere)?.len ?? 0;
+}
+
 /** The plan. */
 export function makePlan(parts: PlanParts): MachinePlan {
   const { name, config, uuid, resources, chars, state } = parts;
@@ -46,8 +52,8 @@ export function makePlan(parts: PlanParts): MachinePlan {
     name,
     config: [...values, ["uuid", uuid]],
     topology,
-    lowmem: parts.lowmem,
-    highmem: parts.highmem,
+    lowmem: sizeAt(state, 0),
+    highmem: sizeAt(state, VM_HIGHMEM_BASE),
     vcpus: Array.from(
       { length: vcpuCount(topology) },
       (_, n) => vcpus[n] ?? null,

@@ -41,7 +41,6 @@ const FINDINGS: readonly Finding[] = [
   ({ restore }) => restore && `restoring a snapshot (-r ${restore})`,
   isSet("keyboard.layout", "a keyboard layout"),
   hasNode("domains", "a NUMA domain (-n)"),
-  isValue("acpi_tables", false, "a machine without ACPI tables"),
   isValue("acpi_tables_in_memory", false, "ACPI tables in fwcfg only"),
 ];
 

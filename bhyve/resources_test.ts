@@ -16,6 +16,8 @@ import { refuseUnbuilt } from "./refusals.ts";
 import { resourcesOf } from "./resources.ts";
 import { machineUuid } from "./uuid.ts";
 
+const GIB = 2 ** 30;
+
 function parse(...args: string[]): RunCommand {
   const command = parseOptions([...args, "vm"], { readFile: () => "" });
   if (command.kind !== "run") throw new Error(command.err.join("\n"));
@@ -118,8 +120,8 @@ Deno.test("refuseUnbuilt() names what is not built", () => {
     "restoring a snapshot (-r /s)": ["-r", "/s"],
     "a keyboard layout (keyboard.layout=de)": ["-K", "de"],
     "a NUMA domain (-n)": ["-n", "id=0,size=1G,cpus=0"],
-    "a machine without ACPI tables (acpi_tables=false)": [
-      ...["-o", "acpi_tables=no"],
+    "ACPI tables in fwcfg only (acpi_tables_in_memory=false)": [
+      ...["-o", "acpi_tables_in_memory=no"],
     ],
   };
   for (const [what, args] of Object.entries(cases)) {
@@ -263,16 +265,20 @@ Deno.test("rawValues() keeps references, in order", () => {
 Deno.test("makePlan() has as many vCPUs as the topology, and the disks' paths", () => {
   const { config } = parse(...MACHINE, "-o", "uuid=old");
   const topology = { sockets: 1, cores: 2, threads: 2, maxcpus: 16 };
+  const map = { segid: 0, prot: 7, flags: 0 };
+  const mappings = [
+    { ...map, gpa: 0n, segoff: 0, len: 3 * GIB },
+    { ...map, gpa: 4n * BigInt(GIB), segoff: 3 * GIB, len: 2 * GIB },
+  ];
   const plan = makePlan({
     name: "vm",
     config,
     uuid: "new",
     resources: resources(...MACHINE),
     chars: {},
-    state: { ...emptyState(), topology },
-    lowmem: 1,
-    highmem: 2,
+    state: { ...emptyState(), topology, mappings },
   });
+  assertEquals([plan.lowmem, plan.highmem], [3 * GIB, 2 * GIB]);
   assertEquals(plan.vcpus, [null, null, null, null]);
   assertEquals(plan.permissions, {
     read: ["/disk.img", "/iso"],
