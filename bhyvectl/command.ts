@@ -80,6 +80,15 @@ export async function bhyvectl(
   return ctx === undefined ? STATUS.USAGE : await runCommand(command, ctx, io);
 }
 
+// A refusal by the host or by Deno's permissions has a text of its own.
+function requireVmmError(error: unknown): VmmError {
+  if (error instanceof VmmError) return error;
+  const isRefusal = error instanceof Deno.errors.NotCapable ||
+    error instanceof Deno.errors.PermissionDenied;
+  if (isRefusal) return new VmmError("EACCES", error.message);
+  throw error;
+}
+
 async function openMachine(
   { vm, create }: CtlCommand,
   { err, open = vmOpenf }: CtlIo,
@@ -87,8 +96,8 @@ async function openMachine(
   try {
     return await open(vm, create ? VMMAPI_OPEN.CREATE : 0);
   } catch (error) {
-    if (!(error instanceof VmmError)) throw error;
-    printer(err)(`vm_open: ${vm} could not be opened: ${error.message}`);
+    const { message } = requireVmmError(error);
+    printer(err)(`vm_open: ${vm} could not be opened: ${message}`);
     return undefined;
   }
 }
@@ -130,8 +139,7 @@ async function failureOf(
     await act();
     return undefined;
   } catch (error) {
-    if (error instanceof VmmError) return { what, error };
-    throw error;
+    return { what, error: requireVmmError(error) };
   }
 }
 

@@ -2,7 +2,7 @@
 // with label, format and source. In libvmmapi all of them are register reads.
 
 import { REGISTER } from "../vmm/cpu/registers.ts";
-import { VMCB_OFFSET, vmcbAccess } from "../vmm/vmcb.ts";
+import { VMCB_OFFSET, vmcbAccess } from "../vmm/vmcb_layout.ts";
 import type { ValueFormat } from "./format.ts";
 import {
   DESCRIPTORS,

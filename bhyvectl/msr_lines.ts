@@ -4,7 +4,7 @@
 import { Cpuid } from "../vmm/cpu/cpuid.ts";
 import { type DirectMsr, directMsrs } from "../vmm/cpu/msr.ts";
 import { DEFAULT_CPUID } from "../vmm/cpu/options.ts";
-import { VMCB_OFFSET, vmcbAccess } from "../vmm/vmcb.ts";
+import { VMCB_OFFSET, vmcbAccess } from "../vmm/vmcb_layout.ts";
 import { vmGetRegister } from "../vmm/vmmapi.ts";
 import { shortHex } from "./format.ts";
 import type { Act } from "./session.ts";

@@ -27,6 +27,7 @@ const NX = 1n << 63n;
 const ERROR = { PRESENT: 1, WRITE: 2, USER: 4, FETCH: 16 } as const;
 const PRIVILEGE_USER = 3;
 const PAGE_MASK = 0x000f_ffff_ffff_f000n;
+const PAGE_MASK_32 = 0xffff_f000n;
 
 interface Level {
   /** lowest bit of the linear address that selects an entry */
@@ -68,7 +69,7 @@ const FORMATS: readonly (Format | undefined)[] = [
   undefined,
   {
     entry: 4,
-    root: 0xffff_f000n,
+    root: PAGE_MASK_32,
     topIsPlain: false,
     address: 0xffff_ffffn,
     levels: [level(22, 10, true), level(12, 10)],
@@ -109,12 +110,96 @@ function pageBase(format: Format, { shift }: Level, entry: bigint): bigint {
   const low = (1n << shift) - 1n;
   if (format.entry === 8) return entry & PAGE_MASK & ~low;
   const high = shift > 12n ? (entry >> 13n & 0xffn) << 32n : 0n;
-  return (entry & 0xffff_f000n & ~low) | high;
+  return (entry & PAGE_MASK_32 & ~low) | high;
 }
 
 /** Whether a translation marks the tables as the guest's own access would. */
 export interface WalkOptions {
   readonly marks: boolean;
+}
+
+/** An access that is translated. */
+interface Walk {
+  readonly memory: TableMemory;
+  readonly format: Format;
+  readonly isUser: boolean;
+  readonly isWrite: boolean;
+  readonly isFetch: boolean;
+  readonly marks: boolean;
+}
+
+function walkOf(
+  memory: TableMemory,
+  format: Format,
+  access: { readonly cpl: number; readonly prot: number },
+  { marks }: WalkOptions,
+): Walk {
+  return {
+    memory,
+    format,
+    isUser: access.cpl === PRIVILEGE_USER,
+    isWrite: (access.prot & PROT.WRITE) !== 0,
+    isFetch: (access.prot & PROT.EXEC) !== 0,
+    marks,
+  };
+}
+
+function fault({ isUser, isWrite, isFetch }: Walk, present: number) {
+  const errorCode = present | (isWrite ? ERROR.WRITE : 0) |
+    (isUser ? ERROR.USER : 0) | (isFetch ? ERROR.FETCH : 0);
+  return { kind: "fault", errorCode } as const;
+}
+
+function isDenied({ isUser, isWrite, isFetch }: Walk, entry: bigint): boolean {
+  return (isUser && (entry & PTE.USER) === 0n) ||
+    (isWrite && (entry & PTE.WRITABLE) === 0n) ||
+    (isFetch && (entry & NX) !== 0n);
+}
+
+/** An entry that maps a page or leads to a table, or why there is none. */
+type Step = WalkResult | { readonly kind: "entry"; readonly entry: bigint };
+
+// Looks at one level: `where` is its entry's address.
+function step(
+  walk: Walk,
+  where: bigint,
+  isPlain: boolean,
+  isPage: (entry: bigint) => boolean,
+): Step {
+  const bytes = walk.format.entry;
+  const view = entryView(walk.memory, where, bytes);
+  if (view === undefined) return { kind: "bad" };
+  const entry = readEntry(view, bytes);
+  if ((entry & PTE.PRESENT) === 0n) return fault(walk, 0);
+  if (isPlain) return { kind: "entry", entry };
+  if (isDenied(walk, entry)) return fault(walk, ERROR.PRESENT);
+  if (walk.marks) {
+    const dirty = walk.isWrite && isPage(entry) ? PTE.DIRTY : 0n;
+    writeEntry(view, bytes, entry | PTE.ACCESSED | dirty);
+  }
+  return { kind: "entry", entry };
+}
+
+function descend(walk: Walk, cr3: bigint, gla: bigint): WalkResult {
+  const { format } = walk;
+  const address = gla & format.address;
+  let table = cr3 & format.root;
+  for (const [n, level] of format.levels.entries()) {
+    const isLast = n === format.levels.length - 1;
+    const isPage = (entry: bigint) =>
+      isLast || (level.large && (entry & PTE.LARGE) !== 0n);
+    const index = address >> level.shift & ((1n << level.bits) - 1n);
+    const where = table + index * BigInt(format.entry);
+    const found = step(walk, where, n === 0 && format.topIsPlain, isPage);
+    if (found.kind !== "entry") return found;
+    if (isPage(found.entry)) {
+      const offset = address & ((1n << level.shift) - 1n);
+      const base = pageBase(format, level, found.entry);
+      return { kind: "address", gpa: base | offset };
+    }
+    table = found.entry & (format.entry === 8 ? PAGE_MASK : PAGE_MASK_32);
+  }
+  return { kind: "bad" };
 }
 
 /**
@@ -127,47 +212,11 @@ export function gla2gpa(
   paging: GuestPaging,
   gla: bigint,
   prot: number,
-  { marks }: WalkOptions,
+  options: WalkOptions,
 ): WalkResult {
   const format = FORMATS[paging.paging_mode];
   if (format === undefined) return { kind: "address", gpa: gla };
-  const isUser = paging.cpl === PRIVILEGE_USER;
-  const isWrite = (prot & PROT.WRITE) !== 0;
-  const isFetch = (prot & PROT.EXEC) !== 0;
-  const error = (isWrite ? ERROR.WRITE : 0) | (isUser ? ERROR.USER : 0) |
-    (isFetch ? ERROR.FETCH : 0);
-  const fault = (present: number): WalkResult => ({
-    kind: "fault",
-    errorCode: error | present,
-  });
-  const address = gla & format.address;
-  let table = paging.cr3 & format.root;
-  for (const [n, at] of format.levels.entries()) {
-    const index = address >> at.shift & ((1n << at.bits) - 1n);
-    const where = table + index * BigInt(format.entry);
-    const view = entryView(memory, where, format.entry);
-    if (view === undefined) return { kind: "bad" };
-    const entry = readEntry(view, format.entry);
-    if ((entry & PTE.PRESENT) === 0n) return fault(0);
-    const isPlain = n === 0 && format.topIsPlain;
-    if (!isPlain) {
-      const isDenied = (isUser && (entry & PTE.USER) === 0n) ||
-        (isWrite && (entry & PTE.WRITABLE) === 0n) ||
-        (isFetch && (entry & NX) !== 0n);
-      if (isDenied) return fault(ERROR.PRESENT);
-    }
-    const isPage = n === format.levels.length - 1 ||
-      (at.large && (entry & PTE.LARGE) !== 0n);
-    if (marks && !isPlain) {
-      const dirty = isPage && isWrite ? PTE.DIRTY : 0n;
-      writeEntry(view, format.entry, entry | PTE.ACCESSED | dirty);
-    }
-    if (!isPage) {
-      table = entry & (format.entry === 8 ? PAGE_MASK : 0xffff_f000n);
-      continue;
-    }
-    const offset = address & ((1n << at.shift) - 1n);
-    return { kind: "address", gpa: pageBase(format, at, entry) | offset };
-  }
-  return { kind: "bad" };
+  const access = { cpl: paging.cpl, prot };
+  const walk = walkOf(memory, format, access, options);
+  return descend(walk, paging.cr3, gla);
 }

@@ -8,58 +8,14 @@ import { CAPABILITY, type SegmentDescriptor } from "./cpu/options.ts";
 import { REGISTER, type RegisterNumber } from "./cpu/registers.ts";
 import { VmmError } from "./errno.ts";
 import { svmExit } from "./svm_exit.ts";
+import {
+  VMCB_BYTES,
+  VMCB_OFFSET,
+  VMCB_STATE,
+  type VmcbPart,
+} from "./vmcb_layout.ts";
 
-/** Bytes of the control block. */
-export const VMCB_BYTES = 4096;
-
-const STATE = 0x400;
-
-/** Offsets of fields: the control area, then the saved state from 400h on. */
-export const VMCB_OFFSET = {
-  CR_INTERCEPT: 0x00,
-  DR_INTERCEPT: 0x04,
-  EXC_INTERCEPT: 0x08,
-  INST1_INTERCEPT: 0x0c,
-  INST2_INTERCEPT: 0x10,
-  IO_PERM: 0x40,
-  MSR_PERM: 0x48,
-  TSC_OFFSET: 0x50,
-  ASID: 0x58,
-  TLB_CTRL: 0x5c,
-  VIRQ: 0x60,
-  INTR_SHADOW: 0x68,
-  EXIT_REASON: 0x70,
-  EXITINFO1: 0x78,
-  EXITINFO2: 0x80,
-  EXITINTINFO: 0x88,
-  AVIC_BAR: 0x98,
-  NPT_BASE: 0xb0,
-  NRIP: 0xc8,
-  AVIC_PAGE: 0xe0,
-  AVIC_LOGICAL: 0xf0,
-  AVIC_PHYSICAL: 0xf8,
-  CPL: STATE + 0xcb,
-  EFER: STATE + 0xd0,
-  CR4: STATE + 0x148,
-  CR3: STATE + 0x150,
-  CR0: STATE + 0x158,
-  DR7: STATE + 0x160,
-  DR6: STATE + 0x168,
-  RFLAGS: STATE + 0x170,
-  RIP: STATE + 0x178,
-  RSP: STATE + 0x1d8,
-  RAX: STATE + 0x1f8,
-  STAR: STATE + 0x200,
-  LSTAR: STATE + 0x208,
-  CSTAR: STATE + 0x210,
-  SFMASK: STATE + 0x218,
-  KERNEL_GS_BASE: STATE + 0x220,
-  SYSENTER_CS: STATE + 0x228,
-  SYSENTER_ESP: STATE + 0x230,
-  SYSENTER_EIP: STATE + 0x238,
-  CR2: STATE + 0x240,
-  GUEST_PAT: STATE + 0x268,
-} as const;
+export { vmcbPart } from "./vmcb_layout.ts";
 
 /** The processor, as the control block shows it. */
 export interface VmcbCpu {
@@ -177,7 +133,7 @@ const SEGMENT_STRIDE = 16;
 
 // A slot: selector, attributes, limit, base.
 function segment(slot: number, number: RegisterNumber): VmcbField[] {
-  const at = STATE + slot * SEGMENT_STRIDE;
+  const at = VMCB_STATE + slot * SEGMENT_STRIDE;
   const hidden = (cpu: VmcbCpu) => cpu.getDescriptor(number);
   const table = [
     field(at + 4, 4, ({ cpu }) => BigInt(hidden(cpu).limit)),
@@ -222,29 +178,6 @@ const STATE_FIELDS: readonly VmcbField[] = [
 ];
 
 const FIELDS: readonly VmcbField[] = [...CONTROL_FIELDS, ...STATE_FIELDS];
-
-const MARK = 0x8000_0000;
-const BYTES_SHIFT = 16;
-const BYTES_MASK = 15;
-const OFFSET_MASK = VMCB_BYTES - 1;
-
-/** The register number that stands for a part of the control block. */
-export function vmcbAccess(offset: number, bytes: number): number {
-  return (MARK | bytes << BYTES_SHIFT | offset) >>> 0;
-}
-
-/** A part of the control block. */
-export interface VmcbPart {
-  readonly offset: number;
-  readonly bytes: number;
-}
-
-/** The part that a register number stands for; undefined for a register's own. */
-export function vmcbPart(regnum: number): VmcbPart | undefined {
-  if ((regnum & MARK) === 0) return undefined;
-  const bytes = regnum >>> BYTES_SHIFT & BYTES_MASK;
-  return { offset: regnum & OFFSET_MASK, bytes };
-}
 
 const WIDTHS: readonly number[] = [1, 2, 4, 8];
 

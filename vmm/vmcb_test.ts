@@ -8,15 +8,13 @@ import { CAPABILITY } from "./cpu/options.ts";
 import { REGISTER } from "./cpu/registers.ts";
 import { VmmError } from "./errno.ts";
 import { svmExit } from "./svm_exit.ts";
+import { readVmcbField, refuseVmcbWrite, type VmcbFacts } from "./vmcb.ts";
 import {
-  readVmcbField,
-  refuseVmcbWrite,
   VMCB_BYTES,
   VMCB_OFFSET,
   vmcbAccess,
-  type VmcbFacts,
   vmcbPart,
-} from "./vmcb.ts";
+} from "./vmcb_layout.ts";
 
 const memory = new GuestMemory(1 << 16);
 memory.map({ gpa: 0, length: 1 << 16, offset: 0, writable: true });

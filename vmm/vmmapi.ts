@@ -47,13 +47,17 @@ export const VM_MMAP = { NONE: 0, ALL: 1 } as const;
 
 /** An open machine: `struct vmctx`. */
 export interface VmContext {
+  /** where it is */
   readonly root: VmmRoot;
+  /** its device */
   readonly device: VmmDevice;
+  /** its name */
   readonly name: string;
   /** `VM_MEM_F` bits */
   memflags: number;
-  /** bytes below 4 GiB and above, once `vmSetupMemory` was called */
+  /** bytes of memory below 4 GiB, once `vmSetupMemory` was called */
   lowmem: number;
+  /** bytes of memory from 4 GiB on, once `vmSetupMemory` was called */
   highmem: number;
   /** what `vmSetupMemory` mapped */
   memory: MappedMemory | undefined;
@@ -61,7 +65,9 @@ export interface VmContext {
 
 /** A vCPU of an open machine: `struct vcpu`. */
 export interface VcpuHandle {
+  /** the machine */
   readonly ctx: VmContext;
+  /** its number */
   readonly vcpuid: number;
 }
 
@@ -383,7 +389,9 @@ export async function vmGetGpaPmap(
 
 /** A translated address; `fault`: the guest got an exception instead. */
 export interface Translation {
+  /** whether there was a fault */
   readonly fault: boolean;
+  /** guest-physical address */
   readonly gpa: bigint;
 }
 
@@ -561,6 +569,7 @@ export async function vmSetX2apicState(
 
 /** An exception to inject. */
 export interface InjectedException {
+  /** 0 to 31 but not 8 */
   readonly vector: number;
   /** undefined where it pushes none */
   readonly errorCode?: number;
@@ -750,6 +759,7 @@ export function vmApicid2vcpu(_ctx: VmContext, apicid: number): number {
 
 /** An access to a register of a device that vmm(4) itself has. */
 export interface KernemuAccess {
+  /** guest-physical address */
   readonly gpa: bigint;
   /** 1, 2, 4 or 8 */
   readonly bytes: number;

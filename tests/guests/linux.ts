@@ -38,7 +38,7 @@ for word in $(cat /proc/cmdline); do
 	esac
 done
 if [ -n "$root" ]; then
-	modprobe -a virtio_pci virtio_blk ext4
+	modprobe -a virtio_pci virtio_blk crc32c_generic ext4
 	mount -t ext4 "$root" /mnt || exec sh
 	killall acpid
 	mount -o move /proc /mnt/proc
@@ -58,7 +58,8 @@ poweroff -f
 `;
 
 const MODULES = [
-  ...["virtio_blk", "virtio_pci", "virtio_rng", "ext4", "button", "evdev"],
+  ...["virtio_blk", "virtio_pci", "virtio_rng", "ext4", "crc32c_generic"],
+  ...["button", "evdev"],
 ];
 const DIRECTORIES = [
   ...["bin", "dev", "etc", "etc/acpi", "etc/acpi/PWRF", "proc", "sys", "tmp"],

@@ -9,6 +9,7 @@ import { EventQueue } from "./event_queue.ts";
 import { CpuError, type VmEntry, type VmExit } from "./exits.ts";
 import { readFxImage, writeFxImage } from "./fx_image.ts";
 import { HostCalls, hostFunctions, readTsc } from "./host_calls.ts";
+import { InstructionSet } from "./instruction_set.ts";
 import { InterruptShadow } from "./interrupt_shadow.ts";
 import { MsrFile } from "./msr.ts";
 import {
@@ -74,11 +75,12 @@ export class VirtualCpu {
   constructor(options: CpuOptions) {
     const config = { ...DEFAULT_CPUID, ...options.cpuid };
     const cpuid = new Cpuid(config);
+    const instructions = new InstructionSet(cpuid);
     const engine = new Engine({
       memory: options.memory,
       host: hostFunctions(() => this.#host),
-      supports: (code) => cpuid.supports(code),
-      decoderOptions: cpuid.decoderOptions,
+      supports: (code) => instructions.supports(code),
+      decoderOptions: instructions.decoderOptions,
       compile: options.compile ?? false,
       ...options.state === undefined ? {} : { state: options.state },
     });

@@ -96,12 +96,20 @@ export class ClaimedNode implements VmmDevice {
     return this.#record.destroyOnClose;
   }
 
-  /** The machine at rest: what its threads start from. */
+  /**
+   * The machine at rest: what its threads start from.
+   *
+   * @internal
+   */
   get machine(): RestingMachine {
     return this.#machine;
   }
 
-  /** Makes the machine at rest anew, as it was claimed: for a reset in monitor mode. */
+  /**
+   * Makes the machine at rest anew, as it was claimed: for a reset in monitor mode.
+   *
+   * @internal
+   */
   reload(): RestingMachine {
     this.#machine = wakeMachine(this.#paths, this.#record);
     this.#handler = restingHandler(this.#machine);

@@ -41,6 +41,18 @@ function makeDirectory(path: string, mode: number, group?: number): void {
   Deno.chmodSync(path, mode);
 }
 
+// Who may only make the root itself, not what is above, can do so where that is there.
+function makeRoot(path: string, mode: number): void {
+  try {
+    makeDirectory(path, mode);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    const parent = path.slice(0, path.lastIndexOf("/"));
+    Deno.mkdirSync(parent, { recursive: true });
+    makeDirectory(path, mode);
+  }
+}
+
 function makeControl(path: string, group?: number): void {
   try {
     Deno.openSync(path, { createNew: true, write: true }).close();
@@ -96,18 +108,10 @@ export function ensureLayout(paths: RootPaths): void {
   requirePermission(paths.root, ["read", "write"], "make the vmm root");
   const group = ownUid() === 0 ? groupId() : undefined;
   const isShared = group !== undefined;
-  Deno.mkdirSync(parentOf(paths.root), { recursive: true });
-  makeDirectory(
-    paths.root,
-    isShared ? MODE.SHARED_ROOT : MODE.PRIVATE_DIRECTORY,
-  );
+  makeRoot(paths.root, isShared ? MODE.SHARED_ROOT : MODE.PRIVATE_DIRECTORY);
   makeControl(paths.control, group);
   const mode = isShared ? MODE.SHARED_DIRECTORY : MODE.PRIVATE_DIRECTORY;
   for (const path of [paths.machines, paths.deviceMemory, paths.runtime]) {
     makeDirectory(path, mode, group);
   }
-}
-
-function parentOf(path: string): string {
-  return path.slice(0, path.lastIndexOf("/")) || "/";
 }

@@ -155,15 +155,23 @@ export function removeIfThere(path: string): void {
 
 /** Removes a machine's node and all that belongs to it. The lock must be held. */
 export function removeNode(paths: RootPaths, record: NodeRecord): void {
-  const { name, runner, memory, state } = record;
+  const { name, runner, state } = record;
   removeIfThere(paths.node(name));
   if (runner !== null) removeIfThere(runner.socket);
-  if (memory !== null) {
-    removeIfThere(paths.memory(name, memory.generation));
-  }
   for (const { name: segment } of state.segments) {
     if (segment !== "") removeIfThere(paths.segment(name, segment));
   }
+  for (const file of leftovers(paths, name)) removeIfThere(file);
+}
+
+/** What a process that was killed while it saved leaves, and the memory's image. */
+function leftovers(paths: RootPaths, name: string): string[] {
+  const isOurs = (file: string) =>
+    file.startsWith(`${name}.`) &&
+    /^(mem|new)-\d+$/.test(file.slice(name.length + 1));
+  return [...Deno.readDirSync(paths.runtime)]
+    .filter((entry) => isOurs(entry.name))
+    .map((entry) => `${paths.runtime}/${entry.name}`);
 }
 
 /** A machine's lock, held. */

@@ -32,7 +32,11 @@ function shortened(name: string): string {
 
 /** Paths below a vmm root. */
 export class RootPaths {
-  /** @param root absolute path of the vmm root */
+  /**
+   * Paths below a root.
+   *
+   * @param root absolute path of the vmm root
+   */
   constructor(readonly root: string) {}
 
   /** the control node: who may write it may create and destroy */

@@ -53,9 +53,14 @@ function newRecord(name: string, destroyOnClose: boolean): NodeRecord {
 
 /** A vmm root. */
 export class VmmRoot {
+  /** where its nodes are */
   readonly paths: RootPaths;
 
-  /** @param path absolute path of its directory */
+  /**
+   * A root, which is made at first use.
+   *
+   * @param path absolute path of its directory
+   */
   constructor(path: string) {
     this.paths = new RootPaths(path);
   }

@@ -247,6 +247,23 @@ Deno.test("destroying a machine ends the process that runs it", async () => {
   });
 });
 
+Deno.test("what a killed process left while it saved goes with the machine", async () => {
+  await withRoot(async (root) => {
+    for (const name of ["a", "a.mem-1"]) await root.create(name);
+    for (const file of ["a.new-77", "a.mem-9", "a.mem-1.mem-1"]) {
+      Deno.writeTextFileSync(`${root.paths.runtime}/${file}`, "");
+    }
+    await root.destroy("a");
+    assertEquals(filesOf(root).sort(), [
+      "a.mem-1",
+      "a.mem-1.lock",
+      "a.mem-1.mem-1",
+    ]);
+    await root.destroy("a.mem-1");
+    assertEquals(filesOf(root), []);
+  });
+});
+
 Deno.test("a damaged node is an error that says so", async () => {
   await withRoot(async (root) => {
     await root.create("demo");

@@ -17,10 +17,15 @@ export interface VcpuState {
 
 /** A machine at rest. */
 export interface VmState {
+  /** what it is the state of */
   readonly kind: "vmm machine";
+  /** version of the layout */
   readonly version: 1;
+  /** packages, cores, threads */
   readonly topology: CpuTopology;
+  /** memory segments, by number */
   readonly segments: readonly MemorySegment[];
+  /** where they are mapped, by address */
   readonly mappings: readonly MemoryMap[];
   /** by number; null: as after reset */
   readonly vcpus: readonly (VcpuState | null)[];

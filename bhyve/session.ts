@@ -1,0 +1,180 @@
+// A machine from its start to the end of the process: threads, serial lines, signals,
+// the machine's socket; in monitor mode again after each reset.
+
+import type { GuestMemory } from "../vmm/cpu/guest_memory.ts";
+import { SUSPEND } from "../vmm/cpu/exits.ts";
+import type { RequestHandler } from "../vmm/root/server.ts";
+import type { VmState } from "../vmm/root/state.ts";
+import type { ReadyMachine } from "./claim.ts";
+import type { CommandHost, HandledSignal } from "./host.ts";
+import { STATUS } from "./option_error.ts";
+import type { MachinePlan } from "./plan.ts";
+import type { SerialLines } from "./serial_lines.ts";
+
+/** Why a machine ended. */
+export interface MachineEnd {
+  /** of `SUSPEND` */
+  readonly how: number;
+  /** what it leaves behind in its state at rest */
+  readonly changes?: Partial<VmState>;
+}
+
+/** A machine that runs in threads of its own. */
+export interface RunningMachine {
+  /** Settled when it ended by itself. Rejected where it cannot go on. */
+  readonly ended: Promise<MachineEnd>;
+  /** what answers requests to it */
+  readonly handler: RequestHandler;
+  /** Lets it look for input. */
+  wake(): void;
+  /** Presses the power button; answers whether the guest listens to it. */
+  pressPowerButton(): boolean;
+  /** Ends its threads at once. */
+  terminate(): void;
+}
+
+/** Starts a machine. @throws {Error} where a device cannot be made */
+export type StartMachine = (
+  plan: MachinePlan,
+  memory: GuestMemory,
+) => Promise<RunningMachine>;
+
+/** bhyve's exit statuses by why a machine ended; others are errors. */
+const STATUSES: Readonly<Record<number, number>> = {
+  [SUSPEND.RESET]: 0,
+  [SUSPEND.POWEROFF]: 1,
+  [SUSPEND.HALT]: 2,
+  [SUSPEND.TRIPLEFAULT]: 3,
+};
+
+/** What a shell says of a process that a signal ended. */
+const SIGNAL_STATUSES: Readonly<Record<HandledSignal, number>> = {
+  SIGHUP: 128 + 1,
+  SIGINT: 128 + 2,
+  SIGTERM: 128 + 15,
+};
+
+/** What a session is about. */
+export interface SessionParts {
+  readonly host: Pick<CommandHost, "err" | "onSignal">;
+  readonly ready: Pick<ReadyMachine, "claimed" | "memory" | "restart">;
+  readonly lines: Pick<SerialLines, "serve" | "onInput" | "finish" | "close">;
+  /** Makes the machine's threads. */
+  readonly start: StartMachine;
+  /** what the machine starts from, each time */
+  readonly plan: () => MachinePlan;
+  /** monitor mode: a reset starts it again */
+  readonly monitor: boolean;
+  readonly destroyOnPowerOff: boolean;
+}
+
+/** How a session ends. */
+interface Outcome extends MachineEnd {
+  readonly status: number;
+  /** whether the operator wants it over at once */
+  readonly isHurried: boolean;
+}
+
+/** One call of the command, once its machine is ready. */
+export class Session {
+  readonly #parts: SessionParts;
+  readonly #stop = Promise.withResolvers<Outcome>();
+  #machine: RunningMachine | undefined;
+  #hasStarted = false;
+
+  constructor(parts: SessionParts) {
+    this.#parts = parts;
+  }
+
+  /** Whether the machine ran at all. */
+  get hasStarted(): boolean {
+    return this.#hasStarted;
+  }
+
+  /** Ends the machine as if its power went away. */
+  unplug(): void {
+    const how = SUSPEND.POWEROFF;
+    this.#stop.resolve({ how, status: STATUSES[how]!, isHurried: true });
+  }
+
+  /**
+   * Runs the machine until the session is over, and gives it back.
+   *
+   * @returns the exit status
+   * @throws {Error} where the machine cannot be started
+   */
+  async run(): Promise<number> {
+    const { lines } = this.#parts;
+    const unlisten = this.#listen();
+    try {
+      lines.serve();
+      const outcome = await this.#untilOver();
+      await this.#giveBack(outcome);
+      await lines.finish(outcome.isHurried);
+      return outcome.status;
+    } finally {
+      this.#machine?.terminate();
+      lines.close();
+      unlisten();
+    }
+  }
+
+  #listen(): () => void {
+    const { host } = this.#parts;
+    const end = (signal: HandledSignal) => () => this.#end(signal);
+    const removers = [
+      host.onSignal("SIGTERM", () => {
+        if (this.#machine?.pressPowerButton() !== true) this.#end("SIGTERM");
+      }),
+      host.onSignal("SIGINT", end("SIGINT")),
+      host.onSignal("SIGHUP", end("SIGHUP")),
+    ];
+    return () => removers.forEach((remove) => remove());
+  }
+
+  #end(signal: HandledSignal): void {
+    const status = SIGNAL_STATUSES[signal];
+    this.#stop.resolve({ how: SUSPEND.NONE, status, isHurried: true });
+  }
+
+  async #untilOver(): Promise<Outcome> {
+    const { monitor, ready } = this.#parts;
+    for (;;) {
+      const outcome = await this.#once();
+      this.#machine?.terminate();
+      this.#machine = undefined;
+      if (!monitor || outcome.how !== SUSPEND.RESET) return outcome;
+      ready.restart();
+    }
+  }
+
+  // Runs it until it ends or is ended.
+  async #once(): Promise<Outcome> {
+    const { lines, plan, ready, start } = this.#parts;
+    const machine = await start(plan(), ready.memory);
+    this.#machine = machine;
+    this.#hasStarted = true;
+    lines.onInput(() => machine.wake());
+    ready.claimed.serve(machine.handler);
+    return await Promise.race([this.#endOf(machine), this.#stop.promise]);
+  }
+
+  async #endOf(machine: RunningMachine): Promise<Outcome> {
+    try {
+      const end = await machine.ended;
+      const status = STATUSES[end.how] ?? STATUS.ERROR;
+      return { ...end, status, isHurried: false };
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      this.#parts.host.err(`bhyve: ${reason}`);
+      const how = SUSPEND.NONE;
+      return { how, status: STATUS.ERROR, isHurried: false };
+    }
+  }
+
+  async #giveBack({ how, changes }: Outcome): Promise<void> {
+    const { destroyOnPowerOff, ready: { claimed } } = this.#parts;
+    const isGone = destroyOnPowerOff && how === SUSPEND.POWEROFF;
+    await (isGone ? claimed.destroy() : claimed.release(changes));
+  }
+}

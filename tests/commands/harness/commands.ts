@@ -1,0 +1,93 @@
+// How the commands are started: from source with the Deno permissions that a test
+// grants, or, where BHYVE_TEST_EXECUTABLES names their directory, compiled, with the
+// permissions that they were compiled with.
+
+import { cacheDir } from "../../guests/cache.ts";
+
+/** The commands. */
+export type CommandName = "bhyve" | "bhyvectl" | "bhyveload";
+
+/** Paths that a command may read and write, beyond what every command needs. */
+export interface Grants {
+  readonly read: readonly string[];
+  readonly write: readonly string[];
+  /** further flags */
+  readonly flags?: readonly string[];
+}
+
+/** What else is known of a start. */
+export interface StartOptions {
+  readonly grants: Grants;
+  /** the vmm root */
+  readonly root: string;
+}
+
+/** A program with its arguments and environment. */
+export interface Invocation {
+  readonly argv: readonly [string, ...string[]];
+  readonly env: Readonly<Record<string, string>>;
+}
+
+const REPOSITORY = new URL("../../../", import.meta.url).pathname;
+const MAIN: Readonly<Record<CommandName, string>> = {
+  bhyve: "main.ts",
+  bhyvectl: "bhyvectl/main.ts",
+  bhyveload: "bhyveload/main.ts",
+};
+/** The commands look for the vmm root and for who runs them. */
+const ALWAYS = [
+  "--allow-env=VMM_ROOT,XDG_RUNTIME_DIR,TMPDIR",
+  "--allow-sys=uid,hostname",
+];
+const PASSED_ON = ["HOME", "PATH", "DENO_DIR", "XDG_CACHE_HOME", "TMPDIR"];
+
+/** The directory of compiled commands; undefined where they run from source. */
+export function executables(): string | undefined {
+  return Deno.env.get("BHYVE_TEST_EXECUTABLES") || undefined;
+}
+
+/** Whether a test's grants count: compiled commands have their own. */
+export function areGrantsOurs(): boolean {
+  return executables() === undefined;
+}
+
+/** Grants for all that lies in some directories, and for guests' files. */
+export function grantsFor(...directories: readonly string[]): Grants {
+  return { read: [...directories, cacheDir()], write: directories };
+}
+
+function environment(root: string): Record<string, string> {
+  const kept = PASSED_ON.flatMap((name) => {
+    const value = Deno.env.get(name);
+    return value === undefined ? [] : [[name, value] as const];
+  });
+  return {
+    ...Object.fromEntries(kept),
+    VMM_ROOT: root,
+    NO_COLOR: "1",
+    DENO_NO_UPDATE_CHECK: "1",
+  };
+}
+
+function permissionFlags({ read, write, flags = [] }: Grants): string[] {
+  // The machine's threads are read from the sources.
+  const readable = [REPOSITORY, ...read].join(",");
+  const writable = write.length === 0 ? [] : [`--allow-write=${write.join()}`];
+  return [...ALWAYS, `--allow-read=${readable}`, ...writable, ...flags];
+}
+
+/** How a command line is started. */
+export function invocation(
+  command: CommandName,
+  args: readonly string[],
+  { grants, root }: StartOptions,
+): Invocation {
+  const compiled = executables();
+  const env = environment(root);
+  if (compiled !== undefined) {
+    return { argv: [`${compiled}/${command}`, ...args], env };
+  }
+  const deno = ["run", "--no-prompt", "--no-check", ...permissionFlags(grants)];
+  const main = `${REPOSITORY}${MAIN[command]}`;
+  return { argv: [Deno.execPath(), ...deno, main, ...args], env };
+}
