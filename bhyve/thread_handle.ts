@@ -3,6 +3,7 @@
 
 import { VmmError } from "../vmm/errno.ts";
 import type { VmIn, VmOut, VmRequest } from "../vmm/ioctl.ts";
+import { decoderFiles } from "./decoder_files.ts";
 import type { MachinePlan } from "./plan.ts";
 import { type MailedRequest, RequestMail } from "./request_mail.ts";
 import type { ThreadMessage, ThreadStart } from "./thread_messages.ts";
@@ -28,7 +29,7 @@ function makeWorker(vcpu: number, options: WorkerOptions): Worker {
     : new Worker(new URL("./vcpu_worker.ts", import.meta.url), options);
 }
 
-/** Exactly the plan's files for the devices' thread; nothing for the others. */
+/** Exactly the plan's files for the devices' thread; nothing of them for the others. */
 function permissionsOf(
   { read, write }: MachinePlan["permissions"],
   vcpu: number,
@@ -41,9 +42,10 @@ function permissionsOf(
     run: false,
     sys: false,
   } as const;
+  const own = decoderFiles();
   return vcpu === 0
-    ? { ...none, read: [...read], write: [...write] }
-    : { ...none, read: false, write: false };
+    ? { ...none, read: [...read, ...own], write: [...write] }
+    : { ...none, read: own, write: false };
 }
 
 /** One thread. */
