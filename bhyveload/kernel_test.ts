@@ -83,7 +83,7 @@ for (const [kind, bytes, name] of KERNELS) {
   });
 }
 
-Deno.test("A FreeBSD kernel with PVH notes is a FreeBSD kernel", () => {
+Deno.test("FreeBSD kernels are known by interpreter, ABI and address", () => {
   const bytes = makeElf({
     segments: [
       { type: 4, paddr: 0n, bytes: NOTE },
@@ -95,6 +95,10 @@ Deno.test("A FreeBSD kernel with PVH notes is a FreeBSD kernel", () => {
   const marked = makeElf({ segments: [{ paddr: 0x10_0000n, bytes: CODE }] });
   marked[7] = 9;
   assertEquals(kindOf({ name: "kernel", bytes: marked }), "freebsd");
+  const linked = makeElf({
+    segments: [{ paddr: 0xffff_ffff_8020_0000n, bytes: CODE }],
+  });
+  assertEquals(kindOf({ name: "kernel", bytes: linked }), "freebsd");
 });
 
 Deno.test("Files that are no kernels are refused for what they are", () => {
