@@ -5,6 +5,14 @@
 import type { ConfigNode } from "../vmm/config.ts";
 import { refuse, STATUS } from "./option_error.ts";
 
+/** The keys, for the usage. */
+export const LOADER_KEYS:
+  readonly (readonly [setting: string, help: string])[] = [
+    ["loader.kernel=file", "kernel to load, without bhyveload"],
+    ["loader.initrd=file", "its initial RAM disk or module"],
+    ["loader.append=line", "its command line"],
+  ];
+
 /** A kernel to load. */
 export interface LoaderKeys {
   /** path of the kernel */

@@ -42,15 +42,25 @@ function sizeAt({ mappings }: VmState, address: number): number {
   return mappings.find(isThere)?.len ?? 0;
 }
 
+const COM_PORT = /^lpc\.com\d\.path$/;
+
+// The serial ports that no guest sees are not opened, and not in the plan.
+function valuesFor({ config, uuid, chars }: PlanParts): MachinePlan["config"] {
+  const values = rawValues(config).filter(([path]) =>
+    path !== "uuid" &&
+    (!COM_PORT.test(path) || Object.hasOwn(chars, config.get(path) ?? ""))
+  );
+  return [...values, ["uuid", uuid]];
+}
+
 /** The plan. */
 export function makePlan(parts: PlanParts): MachinePlan {
-  const { name, config, uuid, resources, chars, state } = parts;
+  const { name, resources, chars, state } = parts;
   const { topology, vcpus, rtc } = state;
   const { disks } = resources;
-  const values = rawValues(config).filter(([path]) => path !== "uuid");
   return {
     name,
-    config: [...values, ["uuid", uuid]],
+    config: valuesFor(parts),
     topology,
     lowmem: sizeAt(state, 0),
     highmem: sizeAt(state, VM_HIGHMEM_BASE),

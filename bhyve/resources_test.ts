@@ -275,7 +275,7 @@ Deno.test("makePlan() has as many vCPUs as the topology, and the disks' paths", 
     config,
     uuid: "new",
     resources: resources(...MACHINE),
-    chars: {},
+    chars: { stdio: new SharedArrayBuffer(1) },
     state: { ...emptyState(), topology, mappings },
   });
   assertEquals([plan.lowmem, plan.highmem], [3 * GIB, 2 * GIB]);
@@ -284,6 +284,8 @@ Deno.test("makePlan() has as many vCPUs as the topology, and the disks' paths", 
     read: ["/disk.img", "/iso"],
     write: ["/disk.img"],
   });
+  const coms = plan.config.filter(([path]) => path.startsWith("lpc.com"));
+  assertEquals(coms, [["lpc.com1.path", "stdio"]]);
   const uuids = plan.config.filter(([path]) => path === "uuid");
   assertEquals(uuids, [["uuid", "new"]]);
   assertEquals(structuredClone(plan), plan);

@@ -3,6 +3,7 @@
 
 import type { GuestMemory } from "../vmm/cpu/guest_memory.ts";
 import { SUSPEND } from "../vmm/cpu/exits.ts";
+import type { RestingMachine } from "../vmm/root/resting_machine.ts";
 import type { RequestHandler } from "../vmm/root/server.ts";
 import type { VmState } from "../vmm/root/state.ts";
 import type { ReadyMachine } from "./claim.ts";
@@ -19,12 +20,26 @@ export interface MachineEnd {
   readonly changes?: Partial<VmState>;
 }
 
-/** A machine that runs in threads of its own. */
+/** What ends a machine with an error. */
+export class MachineFailure extends Error {
+  override readonly name = "MachineFailure";
+
+  /** @param status what bhyve exits with */
+  constructor(message: string, readonly status: number) {
+    super(message);
+  }
+}
+
+/** A machine in threads of its own. */
 export interface RunningMachine {
-  /** Settled when it ended by itself. Rejected where it cannot go on. */
+  /**
+   * Settled when it ended; rejected where it cannot go on, with a `MachineFailure`.
+   */
   readonly ended: Promise<MachineEnd>;
   /** what answers requests to it */
   readonly handler: RequestHandler;
+  /** Lets its vCPUs run. */
+  run(): void;
   /** Lets it look for input. */
   wake(): void;
   /** Presses the power button; answers whether the guest listens to it. */
@@ -33,10 +48,11 @@ export interface RunningMachine {
   terminate(): void;
 }
 
-/** Starts a machine. @throws {Error} where a device cannot be made */
+/** Makes a machine's threads. @throws {Error} where a device cannot be made */
 export type StartMachine = (
   plan: MachinePlan,
   memory: GuestMemory,
+  resting: RestingMachine,
 ) => Promise<RunningMachine>;
 
 /** bhyve's exit statuses by why a machine ended; others are errors. */
@@ -151,11 +167,13 @@ export class Session {
   // Runs it until it ends or is ended.
   async #once(): Promise<Outcome> {
     const { lines, plan, ready, start } = this.#parts;
-    const machine = await start(plan(), ready.memory);
+    const { claimed, memory } = ready;
+    const machine = await start(plan(), memory, claimed.machine);
     this.#machine = machine;
     this.#hasStarted = true;
     lines.onInput(() => machine.wake());
-    ready.claimed.serve(machine.handler);
+    claimed.serve(machine.handler);
+    machine.run();
     return await Promise.race([this.#endOf(machine), this.#stop.promise]);
   }
 
@@ -165,10 +183,10 @@ export class Session {
       const status = STATUSES[end.how] ?? STATUS.ERROR;
       return { ...end, status, isHurried: false };
     } catch (error) {
-      const reason = error instanceof Error ? error.message : String(error);
-      this.#parts.host.err(`bhyve: ${reason}`);
-      const how = SUSPEND.NONE;
-      return { how, status: STATUS.ERROR, isHurried: false };
+      if (!(error instanceof MachineFailure)) throw error;
+      const { message, status } = error;
+      this.#parts.host.err(`bhyve: ${message}`);
+      return { how: SUSPEND.NONE, status, isHurried: false };
     }
   }
 

@@ -8,6 +8,7 @@ import type { HandledSignal } from "./host.ts";
 import type { MachinePlan } from "./plan.ts";
 import {
   type MachineEnd,
+  MachineFailure,
   type RunningMachine,
   Session,
   type SessionParts,
@@ -27,6 +28,9 @@ class Stage {
     return {
       ended: end.promise,
       handler: {} as RunningMachine["handler"],
+      run: () => {
+        this.log.push("run");
+      },
       wake: () => {},
       pressPowerButton: () => {
         this.log.push("button");
@@ -43,7 +47,7 @@ class Stage {
   }
 
   fail(message: string): void {
-    this.#ends.at(-1)!.reject(new Error(message));
+    this.#ends.at(-1)!.reject(new MachineFailure(message, 134));
   }
 
   session(options: Partial<SessionParts> = {}): Session {
@@ -100,7 +104,7 @@ Deno.test("Session ends with bhyve's statuses", async () => {
     const stage = new Stage();
     stage.onStart = () => stage.end(how);
     assertEquals(await stage.session().run(), status);
-    assertEquals(stage.log, ["serve", "terminate", ...AFTER]);
+    assertEquals(stage.log, ["serve", "run", "terminate", ...AFTER]);
     assertEquals(stage.handlers.size, 0);
   }
 });
@@ -111,7 +115,7 @@ Deno.test("Session destroys the machine on power-off where it is asked to", asyn
     const stage = new Stage();
     stage.onStart = () => stage.end(how as number);
     await stage.session({ destroyOnPowerOff: true }).run();
-    assertEquals(stage.log[2], what);
+    assertEquals(stage.log[3], what);
   }
 });
 
@@ -121,17 +125,17 @@ Deno.test("Session in monitor mode goes on after a reset", async () => {
   stage.onStart = () =>
     stage.end(++runs < 3 ? SUSPEND.RESET : SUSPEND.TRIPLEFAULT);
   assertEquals(await stage.session({ monitor: true }).run(), 3);
-  const again = ["serve", "terminate", "restart"];
-  const last = ["serve", "terminate", ...AFTER];
+  const again = ["serve", "run", "terminate", "restart"];
+  const last = ["serve", "run", "terminate", ...AFTER];
   assertEquals(stage.log, [...again, ...again, ...last]);
 });
 
 Deno.test("Session says why a machine cannot go on", async () => {
   const stage = new Stage();
   stage.onStart = () => stage.fail("Unhandled inb");
-  assertEquals(await stage.session().run(), 4);
-  assertEquals(stage.log[1], "bhyve: Unhandled inb");
-  assertEquals(stage.log.slice(3), AFTER);
+  assertEquals(await stage.session().run(), 134);
+  assertEquals(stage.log[2], "bhyve: Unhandled inb");
+  assertEquals(stage.log.slice(4), AFTER);
 });
 
 Deno.test("Session presses the power button at SIGTERM", async () => {
@@ -143,7 +147,7 @@ Deno.test("Session presses the power button at SIGTERM", async () => {
     stage.end(SUSPEND.POWEROFF);
   };
   assertEquals(await stage.session().run(), 1);
-  assertEquals(stage.log.slice(0, 3), ["serve", "button", "button"]);
+  assertEquals(stage.log.slice(0, 4), ["serve", "run", "button", "button"]);
 });
 
 Deno.test("Session is over at a signal, and the machine rests", async () => {
@@ -155,7 +159,7 @@ Deno.test("Session is over at a signal, and the machine rests", async () => {
     assertEquals(await session.run(), status);
     assertEquals(
       stage.log.filter((word) => word !== "button"),
-      ["serve", "terminate", "release", "hurry", "close"],
+      ["serve", "run", "terminate", "release", "hurry", "close"],
     );
   }
 });
@@ -165,7 +169,7 @@ Deno.test("Session unplugged is a machine powered off", async () => {
   const session = stage.session({ destroyOnPowerOff: true });
   stage.onStart = () => session.unplug();
   assertEquals(await session.run(), 1);
-  const words = ["serve", "terminate", "destroy", "hurry", "close"];
+  const words = ["serve", "run", "terminate", "destroy", "hurry", "close"];
   assertEquals(stage.log, words);
 });
 

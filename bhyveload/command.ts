@@ -4,7 +4,7 @@
 import { LoaderError } from "../vmm/loader/mod.ts";
 import { VmmError } from "../vmm/errno.ts";
 import { VmmRoot } from "../vmm/root/root.ts";
-import { commit, MachineError } from "./commit.ts";
+import { commit, MachineError, requireMachine } from "./commit.ts";
 import {
   type LoadConsole,
   openConsole,
@@ -50,8 +50,9 @@ async function loadAndCommit(
     say: (line: string) => console.line(line),
     progress: printer(io.err),
   };
-  const staged = stage(command, voice);
-  await commit(command, staged, io.root?.() ?? VmmRoot.default());
+  const root = io.root?.() ?? VmmRoot.default();
+  await requireMachine(command.name, root);
+  await commit(command, stage(command, voice), root);
 }
 
 function messageOf(error: unknown): string | undefined {

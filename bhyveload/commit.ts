@@ -4,6 +4,8 @@
 
 import { VmmError } from "../vmm/errno.ts";
 import type { StartState } from "../vmm/loader/mod.ts";
+import { requireUse } from "../vmm/root/access.ts";
+import { requireName } from "../vmm/root/paths.ts";
 import type { VmmRoot } from "../vmm/root/root.ts";
 import {
   vcpuReset,
@@ -29,13 +31,30 @@ export class MachineError extends Error {
   override readonly name = "MachineError";
 }
 
-async function step<T>(name: string, act: () => Promise<T>): Promise<T> {
+async function step<T>(
+  name: string,
+  act: () => T | Promise<T>,
+): Promise<T> {
   try {
     return await act();
   } catch (error) {
     if (!(error instanceof VmmError)) throw error;
     throw new MachineError(`${name}: ${error.message}`, { cause: error });
   }
+}
+
+/**
+ * Checks whether this process may have a machine of a name, before anything is read
+ * for it.
+ *
+ * @throws {MachineError} for a name that cannot be, or a permission that is missing
+ */
+export async function requireMachine(
+  name: string,
+  { paths }: VmmRoot,
+): Promise<void> {
+  await step("vm_create", () => requireName(name));
+  await step("vm_open", () => requireUse(paths, name));
 }
 
 async function create(name: string, root: VmmRoot): Promise<boolean> {

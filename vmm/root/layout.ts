@@ -104,7 +104,7 @@ function exists(path: string): boolean {
 export function ensureLayout(paths: RootPaths): void {
   const maySee = isPermitted("read", paths.root);
   if (maySee && exists(paths.root)) requireSafe(paths.root);
-  if (exists(paths.runtime)) return;
+  if (isPermitted("read", paths.runtime) && exists(paths.runtime)) return;
   requirePermission(paths.root, ["read", "write"], "make the vmm root");
   const group = ownUid() === 0 ? groupId() : undefined;
   const isShared = group !== undefined;

@@ -15,9 +15,18 @@ export interface Grants {
   readonly flags?: readonly string[];
 }
 
+/** What a command is run from. */
+export interface Source {
+  readonly deno: string;
+  /** path of its module */
+  readonly main: string;
+}
+
 /** What else is known of a start. */
 export interface StartOptions {
   readonly grants: Grants;
+  /** by default this Deno and these sources */
+  readonly source?: Source;
   /** the vmm root */
   readonly root: string;
 }
@@ -28,12 +37,18 @@ export interface Invocation {
   readonly env: Readonly<Record<string, string>>;
 }
 
-const REPOSITORY = new URL("../../../", import.meta.url).pathname;
+/** Where the sources are. */
+export const REPOSITORY = new URL("../../../", import.meta.url).pathname;
 const MAIN: Readonly<Record<CommandName, string>> = {
   bhyve: "main.ts",
   bhyvectl: "bhyvectl/main.ts",
   bhyveload: "bhyveload/main.ts",
 };
+/** A command's module, in the sources. */
+export function mainOf(command: CommandName): string {
+  return MAIN[command];
+}
+
 /** The commands look for the vmm root and for who runs them. */
 const ALWAYS = [
   "--allow-env=VMM_ROOT,XDG_RUNTIME_DIR,TMPDIR",
@@ -80,14 +95,15 @@ function permissionFlags({ read, write, flags = [] }: Grants): string[] {
 export function invocation(
   command: CommandName,
   args: readonly string[],
-  { grants, root }: StartOptions,
+  { grants, root, source }: StartOptions,
 ): Invocation {
   const compiled = executables();
   const env = environment(root);
-  if (compiled !== undefined) {
+  if (compiled !== undefined && source === undefined) {
     return { argv: [`${compiled}/${command}`, ...args], env };
   }
   const deno = ["run", "--no-prompt", "--no-check", ...permissionFlags(grants)];
-  const main = `${REPOSITORY}${MAIN[command]}`;
-  return { argv: [Deno.execPath(), ...deno, main, ...args], env };
+  const main = source?.main ?? `${REPOSITORY}${MAIN[command]}`;
+  const program = source?.deno ?? Deno.execPath();
+  return { argv: [program, ...deno, main, ...args], env };
 }

@@ -7,6 +7,7 @@ import {
   type Grants,
   grantsFor,
   invocation,
+  type Source,
 } from "./commands.ts";
 import { Session, type SessionEnd } from "./session.ts";
 
@@ -16,6 +17,8 @@ export interface RunOptions {
   readonly grants?: Grants;
   /** milliseconds */
   readonly limit?: number;
+  /** what it is run from, by default these sources */
+  readonly source?: Source;
   /** a program to start it by, with its arguments */
   readonly wrapper?: readonly string[];
 }
@@ -65,11 +68,12 @@ export class TestHost implements AsyncDisposable {
   start(
     command: CommandName,
     args: readonly string[],
-    { grants, limit = SHORT_MS, wrapper = [] }: RunOptions = {},
+    { grants, limit = SHORT_MS, source, wrapper = [] }: RunOptions = {},
   ): Session {
     const { argv, env } = invocation(command, args, {
       grants: grants ?? grantsFor(this.directory),
       root: this.root,
+      ...source === undefined ? {} : { source },
     });
     const [program, ...rest] = [...wrapper, ...argv] as [string, ...string[]];
     const session = new Session({

@@ -16,6 +16,8 @@ enum {
 	LINE_READY = 0x20,
 	SMI_COMMAND = 0xb2,
 	ACPI_ENABLE = 0xa0,
+	PIC1_MASK = 0x21,
+	PIC2_MASK = 0xa1,
 	PM1_CONTROL = 0x404,
 	SOFT_OFF = 5 << 10 | 1 << 13,
 	KEYBOARD_COMMAND = 0x64,
@@ -118,6 +120,15 @@ static inline void __attribute__((noreturn)) stop(void)
 		__asm__ volatile("cli; hlt");
 }
 
+/* Halted for good, but not dead: interrupts are on and none comes. */
+static inline void __attribute__((noreturn)) wait(void)
+{
+	out8(PIC1_MASK, 0xff);
+	out8(PIC2_MASK, 0xff);
+	for (;;)
+		__asm__ volatile("sti; hlt");
+}
+
 static inline void triple_fault(void)
 {
 	static const struct {
@@ -144,6 +155,8 @@ static inline void __attribute__((noreturn)) finish(const char *how)
 		break;
 	case 'h':
 		stop();
+	case 'w':
+		wait();
 	default:
 		out8(SMI_COMMAND, ACPI_ENABLE);
 		out16(PM1_CONTROL, SOFT_OFF);
