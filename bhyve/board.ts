@@ -5,6 +5,8 @@
 import { SUSPEND } from "../vmm/cpu/exits.ts";
 import { VmmError } from "../vmm/errno.ts";
 import { MAX_VCPUS } from "../vmm/ioctl.ts";
+import { HPET_COUNTER_WORDS } from "../vmm/platform/hpet_counter.ts";
+import type { SharedTimes } from "../vmm/platform/interrupts.ts";
 import { POSTED_WORDS } from "../vmm/platform/posted_interrupts.ts";
 import type { SharedTarget } from "../vmm/vm_target.ts";
 import { CALL_WORDS } from "./device_calls.ts";
@@ -20,6 +22,8 @@ const HALTED = 5;
 const FLAGS = 6;
 const CALLERS = 7;
 const ENDS = 8;
+/** Numbers of 64 bits by which timers are read. */
+const TIMES = 18;
 const MACHINE_WORDS = 32;
 /** Interrupts that ended, for the I/O APIC: bits by vector. */
 const END_WORDS = 8;
@@ -96,6 +100,16 @@ export class Board implements SharedTarget {
   /** Words of what is posted to a vCPU's local APIC. */
   postedWords(vcpu: number): Int32Array {
     return this.#part(vcpu, roundUp(GATE_WORDS + CALL_WORDS), POSTED_WORDS);
+  }
+
+  /** Numbers by which every thread reads the machine's timers. */
+  get times(): SharedTimes {
+    const part = (at: number, count: number) =>
+      new Float64Array(this.buffer, 4 * TIMES + 8 * at, count);
+    return {
+      hpet: part(0, HPET_COUNTER_WORDS),
+      pmTimer: part(HPET_COUNTER_WORDS, 1),
+    };
   }
 
   // --- Sets ----------------------------------------------------------------

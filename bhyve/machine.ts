@@ -88,6 +88,7 @@ export class Machine {
       vcpus: 1,
       others,
       words: [new PostedInterrupts(board.postedWords(0))],
+      times: board.times,
       ports: this.#ports,
       memory: this.#memoryBus,
       clock,

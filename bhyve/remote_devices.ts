@@ -8,9 +8,10 @@ import {
   DeviceCallWords,
 } from "./device_calls.ts";
 import type { Board } from "./board.ts";
+import type { LocalTimers } from "./local_timers.ts";
 
 /** Looks for an answer before the thread sleeps for it. */
-const SPINS = 100;
+const SPINS = 2000;
 /** Longest sleep, so that the end of the machine is seen. */
 const SLEEP_MS = 100;
 
@@ -30,9 +31,11 @@ export class RemoteDevices {
   readonly #words: DeviceCallWords;
   readonly #board: Board;
   readonly #thread: CallerThread;
+  readonly #timers: LocalTimers;
   #answered: { readonly value: bigint } | undefined;
 
-  constructor(board: Board, thread: CallerThread) {
+  constructor(board: Board, timers: LocalTimers, thread: CallerThread) {
+    this.#timers = timers;
     this.#words = new DeviceCallWords(board.callWords(thread.vcpu));
     this.#board = board;
     this.#thread = thread;
@@ -71,6 +74,8 @@ export class RemoteDevices {
   }
 
   readPort(port: number, bytes: number): number | undefined {
+    const time = this.#timers.readPort(port, bytes);
+    if (time !== undefined) return time;
     const value = this.#access(CALL.READ_PORT, port, bytes);
     return value === undefined ? undefined : Number(value);
   }
@@ -81,7 +86,8 @@ export class RemoteDevices {
   }
 
   readMemory(gpa: number, bytes: number): bigint | undefined {
-    return this.#access(CALL.READ_MEMORY, gpa, bytes);
+    return this.#timers.readMemory(gpa, bytes) ??
+      this.#access(CALL.READ_MEMORY, gpa, bytes);
   }
 
   writeMemory(gpa: number, bytes: number, value: bigint): boolean {

@@ -8,6 +8,7 @@ import { machineIoctl, vcpuIoctl } from "../vmm/vm_ioctls.ts";
 import { MACHINE_FLAG } from "./board.ts";
 import { askClock } from "./clock_sync.ts";
 import { GuestRam } from "./guest_ram.ts";
+import { LocalTimers } from "./local_timers.ts";
 import { configOf, settingsOf } from "./machine_settings.ts";
 import { RemoteDevices } from "./remote_devices.ts";
 import type { ThreadMessage, ThreadStart } from "./thread_messages.ts";
@@ -32,10 +33,14 @@ class OtherVcpu {
     const { memory, board, code, mail, posted } = parts;
     const { offset } = askClock(start.clocks[id]!, hostTime);
     const clock = new GuestClock(() => hostTime() + offset, 0);
-    const devices = new RemoteDevices(board, {
-      vcpu: id,
-      whileParked: (wait) => this.#vcpu.whileParked(wait),
-    });
+    const devices = new RemoteDevices(
+      board,
+      new LocalTimers(clock, board.times),
+      {
+        vcpu: id,
+        whileParked: (wait) => this.#vcpu.whileParked(wait),
+      },
+    );
     const lapic = this.#makeApic(parts, clock, devices);
     this.#vcpu = new VcpuThread({
       id,

@@ -199,9 +199,11 @@ export class SharedCode {
   wrote(page: number): void {
     const others = this.#unsettle(page) & HOLDERS & ~this.#own;
     if (others === 0) return;
-    Atomics.or(this.#pages, page * PAGE_WORDS + DROPS, others);
-    for (let n = 0; n < this.#peers.count; n++) {
-      if ((others >> n & 1) === 0) continue;
+    const at = page * PAGE_WORDS + DROPS;
+    // Who has not dropped it yet for a write before is told already.
+    const untold = others & ~Atomics.or(this.#pages, at, others);
+    for (let n = 0; untold >>> n !== 0; n++) {
+      if ((untold >>> n & 1) === 0) continue;
       this.#post(n, page << KIND_BITS | DROP);
       if (this.#peers.isRunning(n)) this.#peers.kick(n);
     }

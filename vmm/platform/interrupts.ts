@@ -48,6 +48,8 @@ export interface InterruptsOptions {
   readonly others?: readonly ApicTarget[];
   /** where the registers of the local APICs here are, by CPU */
   readonly words?: readonly ApicWords[];
+  /** what other threads tell the time by; zero at first */
+  readonly times?: SharedTimes;
   /** Told when the 8259s' INTR output changes. */
   intrChanged?(level: boolean): void;
   /** its ports */
@@ -66,6 +68,14 @@ export interface InterruptsOptions {
   readonly tsc?: (vcpu: number) => TimeStamp;
   /** whether MSI destinations have 15 bits */
   readonly extendedDestination?: boolean;
+}
+
+/** Numbers by which timers can be read in any thread. */
+export interface SharedTimes {
+  /** the HPET's main counter: `HPET_COUNTER_WORDS` */
+  readonly hpet: Float64Array;
+  /** the ACPI timer's start: one */
+  readonly pmTimer: Float64Array;
 }
 
 /** A CPU was told to wait or to start. */
@@ -138,7 +148,8 @@ export class Interrupts implements Lifecycle {
    * @throws {BusConflictError} where something else has the addresses
    */
   constructor(options: InterruptsOptions) {
-    const { vcpus, clock, wallClock, extendedDestination = false } = options;
+    const { vcpus, clock, wallClock, times } = options;
+    const { extendedDestination = false } = options;
     if (!Number.isInteger(vcpus) || vcpus < 1) {
       throw new RangeError(`Cannot make ${vcpus} CPUs: expected 1 or more`);
     }
@@ -156,8 +167,9 @@ export class Interrupts implements Lifecycle {
       clock,
       lines: HPET_PINS.map((pin) => this.ioapicPin(pin)),
       msi: this.msi,
+      ...times && { counter: times.hpet },
     });
-    this.pmTimer = new PmTimer(clock);
+    this.pmTimer = new PmTimer(clock, times?.pmTimer);
     this.#claim();
   }
 

@@ -13,6 +13,7 @@ export { APIC_TIMER_HZ, type TimeStamp } from "./apic_timer.ts";
 export { APIC_BASE } from "./apic_window.ts";
 export * from "./clock.ts";
 export * from "./hpet.ts";
+export * from "./hpet_counter.ts";
 export * from "./interrupts.ts";
 export * from "./ioapic.ts";
 export * from "./isa_irq.ts";
