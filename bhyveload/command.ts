@@ -17,6 +17,7 @@ import {
   type LoadUsage,
   parseLoadOptions,
 } from "./options.ts";
+import { mebibytes } from "./read_file.ts";
 import { stage } from "./stage.ts";
 
 /** What the command has of the process that it runs in. */
@@ -29,6 +30,8 @@ export interface LoadIo {
   root?(): VmmRoot;
 }
 
+/** Bytes that take seconds to save. */
+const SLOW = 2 ** 28;
 const STATUS = { OK: 0, FAILED: 1 } as const;
 
 function printer(write: (text: string) => void) {
@@ -52,7 +55,12 @@ async function loadAndCommit(
   };
   const root = io.root?.() ?? VmmRoot.default();
   await requireMachine(command.name, root);
-  await commit(command, stage(command, voice), root);
+  const staged = stage(command, voice);
+  const { size } = staged.memory;
+  if (size >= SLOW) {
+    voice.progress(`Saving ${mebibytes(size)} in machine ${command.name}`);
+  }
+  await commit(command, staged, root);
 }
 
 function messageOf(error: unknown): string | undefined {
