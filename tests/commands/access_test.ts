@@ -18,7 +18,8 @@ import { cacheDir } from "../guests/cache.ts";
 /** What a command that may not use `vmmctl` may use. */
 function machinesOnly(host: TestHost): Grants {
   const paths = ["vmm", "vmm.io", "run"].map((name) => `${host.root}/${name}`);
-  return { read: [...paths, cacheDir()], write: paths };
+  const sockets = `${host.root}/run`;
+  return { read: [...paths, cacheDir()], write: paths, sockets };
 }
 
 /** Starts a machine that bhyve loads itself, and waits until it is up. */
