@@ -2,6 +2,7 @@
 // grants, or, where BHYVE_TEST_EXECUTABLES names their directory, compiled, with the
 // permissions that they were compiled with.
 
+import { decoderFiles } from "../../../bhyve/decoder_files.ts";
 import { cacheDir } from "../../guests/cache.ts";
 
 /** The commands. */
@@ -51,7 +52,7 @@ export function mainOf(command: CommandName): string {
 
 /** The commands look for the vmm root and for who runs them. */
 const ALWAYS = [
-  "--allow-env=VMM_ROOT,XDG_RUNTIME_DIR,TMPDIR",
+  "--allow-env=VMM_ROOT,XDG_RUNTIME_DIR,TMPDIR,BHYVE_JIT",
   "--allow-sys=uid,hostname",
 ];
 const PASSED_ON = ["HOME", "PATH", "DENO_DIR", "XDG_CACHE_HOME", "TMPDIR"];
@@ -114,8 +115,8 @@ function environment(root: string): Record<string, string> {
 
 function permissionFlags(grants: Grants, args: readonly string[]): string[] {
   const { read, write } = grants;
-  // The machine's threads are read from the sources.
-  const readable = [REPOSITORY, ...read].join();
+  // The machine's threads are read from the sources, the decoder from Deno's cache.
+  const readable = [REPOSITORY, ...decoderFiles(), ...read].join();
   const writable = write.length === 0 ? [] : [`--allow-write=${write.join()}`];
   const sockets = socketFlags(grants, args);
   return [...ALWAYS, `--allow-read=${readable}`, ...writable, ...sockets];
