@@ -198,6 +198,8 @@ export class GuestMemory {
   /**
    * Tells keepers in other threads of code that this thread's keepers hold, and of
    * writes, from now on. One keeper must be here already, and stay.
+   *
+   * @internal
    */
   shareCode(shared: SharedCode): void {
     this.#shared = shared;
