@@ -61,7 +61,6 @@ export {
   CpuidError,
   type CpuidRegisters,
   type CpuidState,
-  type InstructionGroup,
   type Vendor,
 } from "./vmm/cpu/cpuid.ts";
 export type { MsrState } from "./vmm/cpu/msr.ts";
@@ -90,7 +89,6 @@ export {
   type CodeKeeper,
   GuestMemory,
   GuestMemoryError,
-  type GuestMemoryHandle,
   MAX_GUEST_MEMORY,
   type MemoryMapping,
 } from "./vmm/cpu/guest_memory.ts";

@@ -95,7 +95,11 @@ export class GuestMemory {
     this.size = size;
   }
 
-  /** What another thread makes its own view of the same memory from. */
+  /**
+   * What another thread makes its own view of the same memory from.
+   *
+   * @internal
+   */
   get handle(): GuestMemoryHandle {
     return {
       memory: this.memory,
