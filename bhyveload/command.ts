@@ -1,16 +1,12 @@
 // bhyveload(8) but for the process around it: a command line, where text goes and the
 // vmm root come in, an exit status comes out.
 
+import { printable } from "../vmm/message.ts";
 import { LoaderError } from "../vmm/loader/mod.ts";
 import { VmmError } from "../vmm/errno.ts";
 import { VmmRoot } from "../vmm/root/root.ts";
 import { commit, MachineError, requireMachine } from "./commit.ts";
-import {
-  type LoadConsole,
-  openConsole,
-  printable,
-  streamConsole,
-} from "./console.ts";
+import { type LoadConsole, openConsole, streamConsole } from "./console.ts";
 import { LoadRefusal } from "./named_file.ts";
 import {
   type LoadCommand,
