@@ -2,7 +2,7 @@
 // signals, the vmm root. Tests and the demo bring their own.
 
 import { VmmRoot } from "../vmm/root/root.ts";
-import { reasonOf } from "./reason.ts";
+import { reasonOf } from "../vmm/message.ts";
 import { STANDARD_STREAMS, type StandardStreams } from "./tty/stdio.ts";
 
 /** A signal that the command handles. */

@@ -186,10 +186,12 @@ export class Machine {
     return this.#options.settings.strictIo ? undefined : 2 ** (8 * bytes) - 1;
   }
 
-  /** Writes a port; false where no device has it and that ends the machine. */
+  /** Writes a port; false where the write, or that no device has it, ends the machine. */
   writePort(port: number, bytes: number, value: number): boolean {
     const range = this.#ports.find(port, bytes);
     range?.handler.write(port - range.start, bytes, BigInt(value));
+    // What switches the machine off is the guest's last instruction.
+    if (this.#options.board.how !== SUSPEND.NONE) return false;
     return range !== undefined || !this.#options.settings.strictIo;
   }
 

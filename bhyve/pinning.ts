@@ -3,7 +3,7 @@
 
 import type { ConfigNode } from "../vmm/config.ts";
 import { refuse, STATUS } from "./option_error.ts";
-import { reasonOf } from "./reason.ts";
+import { reasonOf } from "../vmm/message.ts";
 
 /** A vCPU and the host CPUs that it may run on, as `a,b-c`. */
 export interface Pinning {

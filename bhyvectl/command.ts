@@ -12,7 +12,7 @@ import {
   vmOpenf,
   vmVcpuOpen,
 } from "../vmm/vmmapi.ts";
-import { printable } from "./format.ts";
+import { printable } from "../vmm/message.ts";
 import { MACHINE_ACTIONS } from "./machine_actions.ts";
 import {
   type CtlAction,

@@ -53,15 +53,3 @@ export function utcTime(seconds: bigint): string {
   const [weekday, day, month, year, clock] = words;
   return `${weekday} ${month} ${day} ${clock} ${Number(year)}`;
 }
-
-/**
- * Text for a terminal: whatever could steer it (control and format characters, but for
- * TAB) is spelled out, since names and messages can come from someone else.
- */
-export function printable(text: string): string {
-  return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (character) => {
-    if (character === "\t") return character;
-    const code = character.codePointAt(0)!.toString(16);
-    return code.length <= 2 ? `\\x${code.padStart(2, "0")}` : `\\u{${code}}`;
-  });
-}

@@ -1,14 +1,7 @@
 // Numbers, sizes, times and hostile text as bhyvectl writes them.
 
 import { assertEquals } from "@std/assert";
-import {
-  hex,
-  humanSize,
-  printable,
-  shortHex,
-  utcTime,
-  VALUE_FORMATS,
-} from "./format.ts";
+import { hex, humanSize, shortHex, utcTime, VALUE_FORMATS } from "./format.ts";
 
 Deno.test("Hexadecimal is padded, or as short as can be", () => {
   assertEquals(hex(0x8005_0033n, 16), "0x0000000080050033");
@@ -42,14 +35,4 @@ Deno.test("utcTime() is asctime's, with two digits for the day", () => {
   assertEquals(utcTime(951_827_696n), "Tue Feb 29 12:34:56 2000");
   assertEquals(utcTime(-1n), "Wed Dec 31 23:59:59 1969");
   assertEquals(utcTime(1n << 62n), "UNK");
-});
-
-Deno.test("printable() leaves nothing that steers a terminal", () => {
-  assertEquals(printable("cr0[0]\t\t0x1"), "cr0[0]\t\t0x1");
-  assertEquals(
-    printable("a\x1b[2Jb\r\n\0\x7f\x9b"),
-    "a\\x1b[2Jb\\x0d\\x0a\\x00\\x7f\\x9b",
-  );
-  assertEquals(printable("x\u202ey\u2028"), "x\\u{202e}y\\u{2028}");
-  assertEquals(printable("größe 機"), "größe 機");
 });

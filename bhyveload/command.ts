@@ -1,22 +1,19 @@
 // bhyveload(8) but for the process around it: a command line, where text goes and the
 // vmm root come in, an exit status comes out.
 
+import { printable } from "../vmm/message.ts";
 import { LoaderError } from "../vmm/loader/mod.ts";
 import { VmmError } from "../vmm/errno.ts";
 import { VmmRoot } from "../vmm/root/root.ts";
 import { commit, MachineError, requireMachine } from "./commit.ts";
-import {
-  type LoadConsole,
-  openConsole,
-  printable,
-  streamConsole,
-} from "./console.ts";
+import { type LoadConsole, openConsole, streamConsole } from "./console.ts";
 import { LoadRefusal } from "./named_file.ts";
 import {
   type LoadCommand,
   type LoadUsage,
   parseLoadOptions,
 } from "./options.ts";
+import { mebibytes } from "./read_file.ts";
 import { stage } from "./stage.ts";
 
 /** What the command has of the process that it runs in. */
@@ -29,6 +26,8 @@ export interface LoadIo {
   root?(): VmmRoot;
 }
 
+/** Bytes that take seconds to save. */
+const SLOW = 2 ** 28;
 const STATUS = { OK: 0, FAILED: 1 } as const;
 
 function printer(write: (text: string) => void) {
@@ -52,7 +51,12 @@ async function loadAndCommit(
   };
   const root = io.root?.() ?? VmmRoot.default();
   await requireMachine(command.name, root);
-  await commit(command, stage(command, voice), root);
+  const staged = stage(command, voice);
+  const { size } = staged.memory;
+  if (size >= SLOW) {
+    voice.progress(`Saving ${mebibytes(size)} in machine ${command.name}`);
+  }
+  await commit(command, staged, root);
 }
 
 function messageOf(error: unknown): string | undefined {

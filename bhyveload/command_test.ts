@@ -315,7 +315,7 @@ Deno.test("What a disk says cannot steer the terminal", () =>
     writeTree(tree, { "boot/loader.conf": "\x1b]0;title\x07 nonsense\n" });
     const { status, err, out } = await load(place, "-m16M", "-h", tree, "vm");
     assertEquals(status, 1);
-    assertStringIncludes(err, "\\u{1b}]0;title\\u{7}");
+    assertStringIncludes(err, "\\x1b]0;title\\x07");
     assert(!`${err}${out}`.includes("\x1b"));
   }));
 

@@ -1,6 +1,7 @@
 // The loader's console: where it says what it loads, and what was wrong. Standard
 // output, or a terminal that `-c` names. There is no menu, so nothing is read from it.
 
+import { printable } from "../vmm/message.ts";
 import { attempt, requirePath } from "./named_file.ts";
 
 /** Where a loader's messages go. */
@@ -9,17 +10,6 @@ export interface LoadConsole {
   line(text: string): void;
   /** Lets go of the terminal. */
   close(): void;
-}
-
-/**
- * Text for a terminal: what could steer it is spelled out, since names and settings
- * come from disks.
- */
-export function printable(text: string): string {
-  return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (character) => {
-    const code = character.codePointAt(0)!.toString(16);
-    return `\\u{${code}}`;
-  });
 }
 
 /** Writes all of a text; a reader that went away is no reason to stop. */

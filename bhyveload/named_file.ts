@@ -1,6 +1,7 @@
 // The files that a command line names: whether this process may have them, whether
 // they are what was meant, and what is said where not.
 
+import { reasonOf } from "../vmm/message.ts";
 import { isPermitted } from "../vmm/root/access.ts";
 import { couldNotOpen, type LoadUsage } from "./options.ts";
 
@@ -18,12 +19,6 @@ export class LoadRefusal extends Error {
 export function refusal(status: number, message: string): LoadRefusal {
   const err = [`bhyveload: ${message}`];
   return new LoadRefusal({ kind: "exit", status, out: [], err });
-}
-
-/** The system's words for an error, without its number and the call's name. */
-export function reasonOf(error: unknown): string {
-  const text = error instanceof Error ? error.message : String(error);
-  return text.replace(/ \(os error \d+\)[^]*$/, "");
 }
 
 /** sysexits(3)'s EX_USAGE, which bhyveload ends with for files, too. */

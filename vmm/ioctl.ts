@@ -4,7 +4,7 @@
 // process. Structures are objects with the C structures' field names; buffers and
 // lengths that only C needs are left out.
 
-import type { VmExit } from "./cpu/exits.ts";
+import type { VmEntry, VmExit } from "./cpu/exits.ts";
 import type { SegmentDescriptor } from "./cpu/options.ts";
 import type { RegisterNumber } from "./cpu/registers.ts";
 
@@ -107,7 +107,13 @@ export interface InOnly<T> {
 /** What goes in and comes out of each request. */
 export interface VmRequests {
   /** Runs a vCPU until an exit. */
-  VM_RUN: { in: VcpuId; out: { readonly vm_exit: VmExit } };
+  VM_RUN: {
+    in: VcpuId & {
+      /** the answer to the exit before, where it asks for one */
+      readonly entry: VmEntry | null;
+    };
+    out: { readonly vm_exit: VmExit };
+  };
   /** Sets a capability of `CAPABILITY`. */
   VM_SET_CAPABILITY: InOnly<
     VcpuId & { readonly captype: number; readonly capval: number }

@@ -46,6 +46,18 @@ function record(fields: Readonly<Record<string, Kind>>): Kind {
   };
 }
 
+/** An answer to an exit: any of its fields. */
+const entry: Kind = (value) => {
+  if (value === null) return true;
+  if (typeof value !== "object") return false;
+  const { value: answer = 0, fault = false, cpuid: leaf = [] } = value as {
+    readonly value?: unknown;
+    readonly fault?: unknown;
+    readonly cpuid?: unknown;
+  };
+  return (u64(answer) || size(answer)) && bool(fault) && list(u32)(leaf);
+};
+
 const cpuid = { cpuid: int };
 const vcpuid = { vcpuid: int };
 const irq = record({ irq: int });
@@ -72,7 +84,7 @@ const topology = record({
 const kernemu = { ...vcpuid, access_width: int, gpa: u64 };
 
 const CHECKS: Readonly<Record<VmRequest, Kind>> = {
-  VM_RUN: record(cpuid),
+  VM_RUN: record({ ...cpuid, entry }),
   VM_SET_CAPABILITY: record({ ...cpuid, captype: int, capval: int }),
   VM_GET_CAPABILITY: record({ ...cpuid, captype: int }),
   VM_SUSPEND: record({ how: int }),

@@ -5,7 +5,7 @@
 import type { PendingEvent } from "./cpu/save.ts";
 import type { SegmentDescriptor } from "./cpu/options.ts";
 import type { RegisterNumber } from "./cpu/registers.ts";
-import type { VmExit } from "./cpu/exits.ts";
+import type { VmEntry, VmExit } from "./cpu/exits.ts";
 import type { MappedMemory } from "./vmm_device.ts";
 import type { VmcbFacts } from "./vmcb.ts";
 
@@ -40,9 +40,10 @@ export interface VcpuTarget {
   /**
    * Runs until an exit.
    *
+   * @param entry the answer to the exit before
    * @throws {VmmError} EBUSY where something else runs it, EINVAL where it is not active
    */
-  run(): VmExit;
+  run(entry: VmEntry | null): VmExit;
 }
 
 /** A machine's interrupt controllers and timers. */

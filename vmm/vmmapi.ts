@@ -3,7 +3,7 @@
 // C returns through pointers are returned; errors are thrown as `VmmError` with the
 // errno. Left out: PCI passthrough, which needs devices of a FreeBSD host.
 
-import type { VmExit } from "./cpu/exits.ts";
+import type { VmEntry, VmExit } from "./cpu/exits.ts";
 import type { SegmentDescriptor } from "./cpu/options.ts";
 import { REGISTER } from "./cpu/registers.ts";
 import { VmmError } from "./errno.ts";
@@ -456,9 +456,19 @@ export async function vmResumeAllCpus(ctx: VmContext): Promise<void> {
   await call(ctx, "VM_RESUME_CPU", { vcpuid: -1 });
 }
 
-/** Runs a vCPU until an exit. @throws {VmmError} EINVAL where it is not active, EBUSY */
-export async function vmRun({ ctx, vcpuid }: VcpuHandle): Promise<VmExit> {
-  return (await call(ctx, "VM_RUN", { cpuid: vcpuid })).vm_exit;
+/**
+ * Runs a vCPU of a machine at rest until an exit. The machine is this process's alone
+ * from then on, until `vmClose`.
+ *
+ * @param entry the answer to the exit before, where it asks for one; without it, the
+ *   instruction that exited is tried again
+ * @throws {VmmError} EINVAL where it is not active, EBUSY where another process has it
+ */
+export async function vmRun(
+  { ctx, vcpuid }: VcpuHandle,
+  entry: VmEntry | null = null,
+): Promise<VmExit> {
+  return (await call(ctx, "VM_RUN", { cpuid: vcpuid, entry })).vm_exit;
 }
 
 /** Reads a register by number. @throws {VmmError} EINVAL */

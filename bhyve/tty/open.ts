@@ -1,7 +1,7 @@
 // TTY backends by what the configuration calls them: `stdio`, `tcp=host:port`, or the
 // path of a terminal (bhyve(8), "TTY backends").
 
-import { reasonOf } from "../reason.ts";
+import { reasonOf } from "../../vmm/message.ts";
 import { DeviceTty } from "./device.ts";
 import { type StandardStreams, type StdioActions, StdioTty } from "./stdio.ts";
 import { parseTcpAddress, type TcpAddress, TcpTty } from "./tcp.ts";

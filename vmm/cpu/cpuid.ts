@@ -474,7 +474,11 @@ export class Cpuid {
   readonly physicalBits: number;
   /** Bits of CR4 that the guest cannot set, for want of their feature. */
   readonly reservedCr4: number;
-  /** Groups of instructions that the processor has. */
+  /**
+   * Groups of instructions that the processor has.
+   *
+   * @internal
+   */
   readonly instructions: ReadonlySet<InstructionGroup>;
   readonly #facts: Facts;
   readonly #names: ReadonlySet<string>;

@@ -95,7 +95,11 @@ export class GuestMemory {
     this.size = size;
   }
 
-  /** What another thread makes its own view of the same memory from. */
+  /**
+   * What another thread makes its own view of the same memory from.
+   *
+   * @internal
+   */
   get handle(): GuestMemoryHandle {
     return {
       memory: this.memory,
@@ -198,6 +202,8 @@ export class GuestMemory {
   /**
    * Tells keepers in other threads of code that this thread's keepers hold, and of
    * writes, from now on. One keeper must be here already, and stay.
+   *
+   * @internal
    */
   shareCode(shared: SharedCode): void {
     this.#shared = shared;

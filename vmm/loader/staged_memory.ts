@@ -27,6 +27,11 @@ export class StagedMemory implements LoaderMemory {
     this.highmem = highmem;
   }
 
+  /** Bytes of all ranges. */
+  get size(): number {
+    return this.#ranges.reduce((sum, { bytes }) => sum + bytes.length, 0);
+  }
+
   /**
    * A range of low memory, zeros at first. Ranges lie in earlier ones or beside
    * them, as loaders place things.

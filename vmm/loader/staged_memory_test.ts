@@ -17,6 +17,7 @@ Deno.test("Ranges of a large machine take only their own space", () => {
   assertEquals([...staged.view(3 * GIB - 1, 1)!], [4]);
   assertEquals(staged.view(3 * GIB - 1, 2), undefined);
   assertEquals(staged.view(4 * GIB, 1), undefined);
+  assertEquals(staged.size, 4);
   assertEquals(staged.view(-1, 1), undefined);
 });
 

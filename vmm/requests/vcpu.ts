@@ -122,7 +122,7 @@ function statistics(
 }
 
 const VCPU: Handlers<VcpuTarget> = {
-  VM_RUN: (vcpu) => ({ vm_exit: vcpu.run() }),
+  VM_RUN: (vcpu, { entry }) => ({ vm_exit: vcpu.run(entry) }),
   VM_SET_CAPABILITY: (vcpu, { captype, capval }) => {
     requireCapability(captype);
     if (FIXED.includes(captype)) throw new VmmError("EOPNOTSUPP");

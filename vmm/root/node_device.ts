@@ -2,7 +2,7 @@
 // machine, or are done here on the machine at rest, under its lock.
 
 import { VmmError } from "../errno.ts";
-import type { VmIn, VmOut, VmRequest } from "../ioctl.ts";
+import { vcpuOf, type VmIn, type VmOut, type VmRequest } from "../ioctl.ts";
 import { requirePayload } from "../ioctl_fields.ts";
 import type { MappedMemory, VmmDevice } from "../vmm_device.ts";
 import { ConnectionEndedError, type MachineConnection } from "./connection.ts";
@@ -15,7 +15,7 @@ import {
 } from "./holder.ts";
 import type { RootPaths } from "./paths.ts";
 import { peekGuest, pokeGuest } from "./guest_access.ts";
-import type { RestingMachine } from "./resting_machine.ts";
+import { requireVcpu, type RestingMachine } from "./resting_machine.ts";
 import { TRANSFER_BYTES_MAX } from "./wire.ts";
 
 interface Mapped extends HeldNode {
@@ -41,6 +41,7 @@ export class NodeDevice implements VmmDevice {
     payload: VmIn<R>,
   ): Promise<VmOut<R>> {
     requirePayload(request, payload);
+    if (request === "VM_RUN") await this.#makeRunnable(vcpuOf(payload)!);
     return await this.#perform(
       async (connection) =>
         (await connection.call(request, payload)).json as {
@@ -48,6 +49,14 @@ export class NodeDevice implements VmmDevice {
         },
       (machine) => ({ result: machine.ioctl(request, payload) }),
     ).then(({ result }) => result);
+  }
+
+  // What a vCPU did stays in this process until the machine is closed: an instruction
+  // may be half done.
+  async #makeRunnable(vcpuid: number): Promise<void> {
+    requireVcpu(vcpuid, "VM_RUN");
+    await this.mapMemory();
+    await this.#mapped!.machine.makeRunnable(vcpuid);
   }
 
   async read(gpa: bigint, length: number): Promise<Uint8Array> {

@@ -24,7 +24,7 @@ import {
 import { VmMemory } from "../vm_memory.ts";
 import { type LoadMemory, RestingMemory } from "./resting_memory.ts";
 import { RestingPlatform } from "./resting_platform.ts";
-import { RestingVcpu } from "./resting_vcpu.ts";
+import { RestingVcpu, type SavedVcpu } from "./resting_vcpu.ts";
 import type { VmState } from "./state.ts";
 
 const ALL_CPUS = -1;
@@ -37,7 +37,7 @@ export class RestingMachine implements StaticTarget, SharedTarget {
   readonly ram: RestingMemory;
   topology: CpuTopology;
   readonly #state: VmState;
-  readonly #vcpus = new Map<number, RestingVcpu>();
+  readonly #vcpus = new Map<number, SavedVcpu>();
   readonly #active: Set<number>;
   readonly #debug: Set<number>;
   #platform: RestingPlatform | undefined;
@@ -94,7 +94,7 @@ export class RestingMachine implements StaticTarget, SharedTarget {
 
   // --- Parts, made when they are first used --------------------------------
 
-  #vcpu(id: number): RestingVcpu {
+  #vcpu(id: number): SavedVcpu {
     let vcpu = this.#vcpus.get(id);
     if (vcpu === undefined) {
       const before = this.#isReset ? null : this.#state.vcpus[id] ?? null;
@@ -107,9 +107,7 @@ export class RestingMachine implements StaticTarget, SharedTarget {
   get #devices(): RestingPlatform {
     this.#platform ??= new RestingPlatform(
       this.#state,
-      (vcpu) => {
-        this.#vcpu(vcpu).nmi = true;
-      },
+      (vcpu) => this.#vcpu(vcpu).injectNmi(),
       () => this.#reinit(),
     );
     return this.#platform;
@@ -124,6 +122,26 @@ export class RestingMachine implements StaticTarget, SharedTarget {
     this.#devices.reset();
     this.memory.reinit();
     this.ram.remap();
+  }
+
+  /**
+   * Puts a processor that can run in a vCPU's place. It is loaded only now, since no
+   * other request needs one.
+   *
+   * @throws {VmmError} EFAULT where the machine has no memory
+   */
+  async makeRunnable(id: number): Promise<void> {
+    const { LiveVcpu } = await import("./live_vcpu.ts");
+    const vcpu = this.#vcpu(id);
+    if (vcpu instanceof LiveVcpu) return;
+    this.ram.touchAll();
+    const parts = { id, ram: this.ram, platform: this.#devices, machine: this };
+    this.#vcpus.set(id, new LiveVcpu(parts, vcpu.save()));
+  }
+
+  /** Why the machine was suspended; 0: it was not. */
+  get how(): number {
+    return this.#suspend;
   }
 
   // --- SharedTarget --------------------------------------------------------

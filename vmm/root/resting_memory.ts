@@ -72,6 +72,13 @@ export class RestingMemory implements MappedMemory {
     mapAll(memory, this.#maps);
   }
 
+  /** Any of it may be written from now on: a vCPU runs. */
+  touchAll(): void {
+    const chunks = Math.ceil(this.memory.size / CHUNK);
+    for (let n = 0; n < chunks; n++) this.#touched.add(n);
+    this.#isWritten = true;
+  }
+
   /** Whether it may differ from what was loaded. */
   get isWritten(): boolean {
     return this.#isWritten;

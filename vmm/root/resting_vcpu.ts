@@ -23,12 +23,18 @@ import type { VcpuState } from "./state.ts";
 
 const NO_ERROR_CODE = -1;
 
+/** A vCPU of a machine that rests in this process. */
+export interface SavedVcpu extends VcpuTarget {
+  /** Latches a non-maskable interrupt. */
+  injectNmi(): void;
+  /** Its state. */
+  save(): VcpuState;
+}
+
 /** One vCPU of a machine at rest. */
-export class RestingVcpu implements VcpuTarget {
+export class RestingVcpu implements SavedVcpu {
   x2apic = 0;
   pendingEvent: PendingEvent | undefined;
-  /** whether a non-maskable interrupt waits */
-  nmi = false;
   readonly exitIntinfo = 0n;
   readonly #words: StateWords;
   readonly #msrs: MsrFile;
@@ -36,6 +42,7 @@ export class RestingVcpu implements VcpuTarget {
   readonly #registers: RegisterAccess;
   readonly #capabilities: Capabilities;
   readonly #set: Record<string, number> = {};
+  #nmi = false;
   #pendingDebug = 0;
 
   /**
@@ -76,7 +83,7 @@ export class RestingVcpu implements VcpuTarget {
   #restore({ cpu, capabilities, x2apic }: VcpuState): void {
     const events = restoreState(this.#words.view, this.#msrs, cpu);
     this.pendingEvent = events.injected;
-    this.nmi = events.nmi;
+    this.#nmi = events.nmi;
     this.#pendingDebug = events.pendingDebug;
     for (const [number, value] of Object.entries(capabilities)) {
       this.setCapability(Number(number), value);
@@ -84,10 +91,13 @@ export class RestingVcpu implements VcpuTarget {
     this.x2apic = x2apic === 1 ? 1 : 0;
   }
 
-  /** Its state. */
+  injectNmi(): void {
+    this.#nmi = true;
+  }
+
   save(): VcpuState {
     const events = {
-      nmi: this.nmi,
+      nmi: this.#nmi,
       injected: this.pendingEvent,
       pendingDebug: this.#pendingDebug,
     };
@@ -153,6 +163,7 @@ export class RestingVcpu implements VcpuTarget {
     };
   }
 
+  /** What can run it takes its place first. */
   run(): VmExit {
     throw new VmmError("EBUSY");
   }

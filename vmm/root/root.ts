@@ -159,6 +159,7 @@ export class VmmRoot {
   ): Promise<ClaimedNode> {
     if (create) requireName(name);
     else if (!isName(name)) throw new VmmError("ENOENT");
+    requireUse(this.paths, name);
     await this.#sweep(name);
     if (create && !nodeExists(this.paths, name)) {
       this.#requireRights(monitor);
@@ -166,7 +167,6 @@ export class VmmRoot {
         ClaimedNode.claim(this.paths, record);
       return await this.#withNew(name, make, monitor);
     }
-    requireUse(this.paths, name);
     return await this.#claimHeld(name, monitor);
   }
 

@@ -2,6 +2,7 @@
 // grants, or, where BHYVE_TEST_EXECUTABLES names their directory, compiled, with the
 // permissions that they were compiled with.
 
+import { decoderFiles } from "../../../bhyve/decoder_files.ts";
 import { cacheDir } from "../../guests/cache.ts";
 
 /** The commands. */
@@ -11,8 +12,8 @@ export type CommandName = "bhyve" | "bhyvectl" | "bhyveload";
 export interface Grants {
   readonly read: readonly string[];
   readonly write: readonly string[];
-  /** further flags */
-  readonly flags?: readonly string[];
+  /** the directory of machines' sockets, of which the machine's own may be used */
+  readonly sockets?: string;
 }
 
 /** What a command is run from. */
@@ -51,7 +52,7 @@ export function mainOf(command: CommandName): string {
 
 /** The commands look for the vmm root and for who runs them. */
 const ALWAYS = [
-  "--allow-env=VMM_ROOT,XDG_RUNTIME_DIR,TMPDIR",
+  "--allow-env=VMM_ROOT,XDG_RUNTIME_DIR,TMPDIR,BHYVE_JIT",
   "--allow-sys=uid,hostname",
 ];
 const PASSED_ON = ["HOME", "PATH", "DENO_DIR", "XDG_CACHE_HOME", "TMPDIR"];
@@ -66,9 +67,37 @@ export function areGrantsOurs(): boolean {
   return executables() === undefined;
 }
 
-/** Grants for all that lies in some directories, and for guests' files. */
-export function grantsFor(...directories: readonly string[]): Grants {
-  return { read: [...directories, cacheDir()], write: directories };
+/** Grants for a directory with a vmm root and disks in it, and for guests' files. */
+export function grantsFor(directory: string, root: string): Grants {
+  return {
+    read: [directory, cacheDir()],
+    write: [directory],
+    sockets: `${root}/run`,
+  };
+}
+
+// Deno 2.4 lets those use a socket who may read and write its path; later ones want a
+// permission for each socket besides, which 2.4 does not know.
+function hasSocketPermissions(): boolean {
+  try {
+    Deno.permissions.querySync({ name: "net", host: "unix:/socket" });
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function machineOf(args: readonly string[]): string | undefined {
+  const named = args.find((arg) => arg.startsWith("--vm="));
+  return named === undefined ? args.at(-1) : named.slice("--vm=".length);
+}
+
+function socketFlags({ sockets }: Grants, args: readonly string[]): string[] {
+  const machine = machineOf(args);
+  if (sockets === undefined || machine === undefined) return [];
+  return hasSocketPermissions()
+    ? [`--allow-net=unix:${sockets}/${machine}.sock`]
+    : [];
 }
 
 function environment(root: string): Record<string, string> {
@@ -84,11 +113,13 @@ function environment(root: string): Record<string, string> {
   };
 }
 
-function permissionFlags({ read, write, flags = [] }: Grants): string[] {
-  // The machine's threads are read from the sources.
-  const readable = [REPOSITORY, ...read].join(",");
+function permissionFlags(grants: Grants, args: readonly string[]): string[] {
+  const { read, write } = grants;
+  // The machine's threads are read from the sources, the decoder from Deno's cache.
+  const readable = [REPOSITORY, ...decoderFiles(), ...read].join();
   const writable = write.length === 0 ? [] : [`--allow-write=${write.join()}`];
-  return [...ALWAYS, `--allow-read=${readable}`, ...writable, ...flags];
+  const sockets = socketFlags(grants, args);
+  return [...ALWAYS, `--allow-read=${readable}`, ...writable, ...sockets];
 }
 
 /** How a command line is started. */
@@ -102,7 +133,10 @@ export function invocation(
   if (compiled !== undefined && source === undefined) {
     return { argv: [`${compiled}/${command}`, ...args], env };
   }
-  const deno = ["run", "--no-prompt", "--no-check", ...permissionFlags(grants)];
+  const deno = [
+    ...["run", "--no-prompt", "--no-check"],
+    ...permissionFlags(grants, args),
+  ];
   const main = source?.main ?? `${REPOSITORY}${MAIN[command]}`;
   const program = source?.deno ?? Deno.execPath();
   return { argv: [program, ...deno, main, ...args], env };

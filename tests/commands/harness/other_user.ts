@@ -69,7 +69,7 @@ export class OtherUser implements AsyncDisposable {
         deno: `${directory}/deno-command`,
         main: `${directory}/src/${mainOf(command)}`,
       },
-      grants: grantsFor(host.directory),
+      grants: grantsFor(host.directory, host.root),
     });
   }
 

@@ -71,7 +71,7 @@ export class TestHost implements AsyncDisposable {
     { grants, limit = SHORT_MS, source, wrapper = [] }: RunOptions = {},
   ): Session {
     const { argv, env } = invocation(command, args, {
-      grants: grants ?? grantsFor(this.directory),
+      grants: grants ?? grantsFor(this.directory, this.root),
       root: this.root,
       ...source === undefined ? {} : { source },
     });
