@@ -45,8 +45,7 @@ export class ReadyMachine {
   /**
    * Claims a machine and makes it ready; where that fails nothing is left behind.
    *
-   * @throws {OptionError} for what does not fit the machine
-   * @throws {VmmError} where it cannot be claimed
+   * @throws {OptionError} where it cannot be claimed, or does not fit the request
    */
   static async claim(
     root: VmmRoot,
@@ -108,11 +107,20 @@ async function claimNode(
   try {
     return { claimed: await root.claim(name, { monitor }), isNew: false };
   } catch (error) {
-    if (!(error instanceof VmmError) || error.code !== "ENOENT") throw error;
+    if (!(error instanceof VmmError)) throw error;
+    if (error.code !== "ENOENT") throw cannotUse(name, error);
     if (load === undefined) throw missing(root, name);
   }
-  const claimed = await root.claim(name, { monitor, create: true });
-  return { claimed, isNew: true };
+  try {
+    const claimed = await root.claim(name, { monitor, create: true });
+    return { claimed, isNew: true };
+  } catch (error) {
+    throw error instanceof VmmError ? cannotUse(name, error) : error;
+  }
+}
+
+function cannotUse(name: string, { message }: VmmError): Error {
+  return refuse(STATUS.ERROR, `Cannot use machine ${name}: ${message}`);
 }
 
 function missing(root: VmmRoot, name: string): Error {

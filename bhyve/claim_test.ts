@@ -3,7 +3,6 @@
 
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { REGISTER } from "../vmm/cpu/registers.ts";
-import { VmmError } from "../vmm/errno.ts";
 import type { RestingMachine } from "../vmm/root/resting_machine.ts";
 import { VmmRoot } from "../vmm/root/root.ts";
 import {
@@ -185,10 +184,21 @@ Deno.test("ReadyMachine does not take a machine that runs", () =>
   withRoot(async (root) => {
     await loaded(root);
     const ready = await ReadyMachine.claim(root, REQUEST);
-    const error = await assertRejects(
-      () => ReadyMachine.claim(root, REQUEST),
-      VmmError,
+    await refused(
+      root,
+      {},
+      4,
+      `Cannot use machine vm: machine vm is run by process ${Deno.pid}`,
     );
-    assertEquals(error.code, "EBUSY");
     await ready.abandon();
   }));
+
+Deno.test("ReadyMachine says which name cannot be one", () =>
+  withRoot((root) =>
+    refused(
+      root,
+      { name: "a b", load },
+      4,
+      "Cannot use machine a b: Invalid argument",
+    )
+  ));

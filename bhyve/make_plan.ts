@@ -5,6 +5,7 @@ import type { ConfigNode } from "../vmm/config.ts";
 import type { CpuTopology, MemoryMap } from "../vmm/ioctl.ts";
 import type { VmState } from "../vmm/root/state.ts";
 import { VM_HIGHMEM_BASE } from "../vmm/vmmapi.ts";
+import { configValues } from "./machine_settings.ts";
 import type { MachinePlan } from "./plan.ts";
 import type { Resources } from "./resources.ts";
 
@@ -19,16 +20,6 @@ export interface PlanParts {
   readonly chars: Readonly<Record<string, SharedArrayBuffer>>;
   /** the machine at rest */
   readonly state: VmState;
-}
-
-/** Every value below a node as it was set, with references in it. */
-export function rawValues(node: ConfigNode): [path: string, value: string][] {
-  const prefix = node.path === "" ? "" : `${node.path}.`;
-  const own = node.keys.map((key): [string, string] => [
-    `${prefix}${key}`,
-    node.raw(key) ?? "",
-  ]);
-  return [...own, ...node.nodes.flatMap(rawValues)];
 }
 
 function vcpuCount({ sockets, cores, threads }: CpuTopology): number {
@@ -46,7 +37,7 @@ const COM_PORT = /^lpc\.com\d\.path$/;
 
 // The serial ports that no guest sees are not opened, and not in the plan.
 function valuesFor({ config, uuid, chars }: PlanParts): MachinePlan["config"] {
-  const values = rawValues(config).filter(([path]) =>
+  const values = configValues(config).filter(([path]) =>
     path !== "uuid" &&
     (!COM_PORT.test(path) || Object.hasOwn(chars, config.get(path) ?? ""))
   );

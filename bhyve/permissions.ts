@@ -6,33 +6,46 @@ import type { Resources, TtyResource } from "./resources.ts";
 
 /** A permission that a machine needs. */
 export interface Need {
-  readonly descriptor: Deno.PermissionDescriptor;
+  readonly descriptors: readonly Deno.PermissionDescriptor[];
   /** what it is for, such as `read /disk.img` */
   readonly purpose: string;
   /** what to run with */
   readonly flag: string;
 }
 
-function path(access: "read" | "write", path: string): Need {
-  return {
-    descriptor: { name: access, path },
+const ALL: Need["descriptors"] = [
+  ...["read", "write", "net", "env", "sys", "run", "ffi"] as const,
+].map((name) => ({ name }));
+const ALLOW_ALL = "--allow-all";
+
+/** Whether Deno opens a path only for programs that may do everything. */
+export function isSpecial(path: string): boolean {
+  return Deno.build.os !== "windows" && /^\/(dev|proc|sys)\//.test(path);
+}
+
+function files(path: string, accesses: readonly ("read" | "write")[]): Need[] {
+  if (isSpecial(path)) {
+    return [{ descriptors: ALL, purpose: `open ${path}`, flag: ALLOW_ALL }];
+  }
+  return accesses.map((access) => ({
+    descriptors: [{ name: access, path }],
     purpose: `${access} ${path}`,
     flag: `--allow-${access}=${path}`,
-  };
+  }));
 }
 
 function listen(hostname: string, port: number): Need {
   const name = hostname.includes(":") ? `[${hostname}]` : hostname;
   const host = `${name}:${port}`;
   return {
-    descriptor: { name: "net", host },
+    descriptors: [{ name: "net", host }],
     purpose: `listen on ${host}`,
     flag: `--allow-net=${host}`,
   };
 }
 
 const HOST_NAME: Need = {
-  descriptor: { name: "sys", kind: "hostname" },
+  descriptors: [{ name: "sys", kind: "hostname" }],
   purpose: "derive the machine's UUID from the host's name (none with -U)",
   flag: "--allow-sys=hostname",
 };
@@ -44,7 +57,7 @@ function ttyNeeds({ spec }: TtyResource): Need[] {
     case "tcp":
       return [listen(spec.address.hostname, spec.address.port)];
     case "device":
-      return [path("read", spec.path), path("write", spec.path)];
+      return files(spec.path, ["read", "write"]);
   }
 }
 
@@ -59,16 +72,15 @@ export interface OtherNeeds {
 /** Every permission that a machine needs, besides the vmm root's. */
 export function needsOf(
   { ttys, disks }: Resources,
-  { files, hostname }: OtherNeeds,
+  other: OtherNeeds,
 ): Need[] {
   return [
-    ...files.map((name) => path("read", name)),
-    ...disks.flatMap((disk) => [
-      path("read", disk.path),
-      ...disk.readOnly ? [] : [path("write", disk.path)],
-    ]),
+    ...other.files.flatMap((path) => files(path, ["read"])),
+    ...disks.flatMap(({ path, readOnly }) =>
+      files(path, readOnly ? ["read"] : ["read", "write"])
+    ),
     ...ttys.flatMap(ttyNeeds),
-    ...hostname ? [HOST_NAME] : [],
+    ...other.hostname ? [HOST_NAME] : [],
   ];
 }
 
@@ -88,9 +100,15 @@ export function requireNeeds(
   needs: readonly Need[],
   isGranted: IsGranted = isGrantedHere,
 ): void {
-  const missing = needs.filter(({ descriptor }) => !isGranted(descriptor));
+  const missing = needs.filter(({ descriptors }) =>
+    !descriptors.every(isGranted)
+  );
   if (missing.length === 0) return;
   const purposes = missing.map(({ purpose }) => purpose).join(", ");
-  const flags = missing.map(({ flag }) => flag).join(" ");
-  throw refuse(STATUS.ERROR, `no permission to ${purposes}: run with ${flags}`);
+  const flags = missing.map(({ flag }) => flag);
+  const needed = flags.includes(ALLOW_ALL) ? ALLOW_ALL : flags.join(" ");
+  throw refuse(
+    STATUS.ERROR,
+    `no permission to ${purposes}: run with ${needed}`,
+  );
 }
