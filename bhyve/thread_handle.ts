@@ -1,6 +1,7 @@
 // One of a machine's threads as the main thread has it: a worker with narrow permissions,
 // its requests and their answers.
 
+import type { RuntimeModule } from "../vmm/cpu/handlers.ts";
 import { VmmError } from "../vmm/errno.ts";
 import type { VmIn, VmOut, VmRequest } from "../vmm/ioctl.ts";
 import { decoderFiles } from "./decoder_files.ts";
@@ -17,6 +18,9 @@ export interface ThreadHandleOptions {
   /** told of everything but answers */
   readonly told: (message: ThreadMessage) => void;
 }
+
+/** What a thread is made from, but for the code that is compiled meanwhile. */
+export type ThreadSpecification = Omit<ThreadStart, "runtime">;
 
 type Answer = (message: ThreadMessage) => void;
 
@@ -51,6 +55,7 @@ function permissionsOf(
 /** One thread. */
 export class ThreadHandle {
   readonly #worker: Worker;
+  readonly #start: ThreadSpecification;
   readonly #options: ThreadHandleOptions;
   readonly #mail: RequestMail;
   readonly #ready = Promise.withResolvers<void>();
@@ -58,8 +63,9 @@ export class ThreadHandle {
   readonly #unsent: MailedRequest[] = [];
   #next = 0;
 
-  constructor(start: ThreadStart, options: ThreadHandleOptions) {
+  constructor(start: ThreadSpecification, options: ThreadHandleOptions) {
     this.#options = options;
+    this.#start = start;
     this.#mail = new RequestMail(start.mail);
     const { permissions } = start.plan;
     this.#worker = makeWorker(start.vcpu, {
@@ -79,7 +85,11 @@ export class ThreadHandle {
         status: STATUS_ERROR,
       });
     };
-    this.#worker.postMessage(start);
+  }
+
+  /** Sends the thread what it is built from. */
+  start(runtime: RuntimeModule): void {
+    this.#worker.postMessage({ ...this.#start, runtime } satisfies ThreadStart);
   }
 
   /** Settles when the thread is built. */

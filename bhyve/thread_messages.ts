@@ -2,6 +2,7 @@
 // survives structured cloning.
 
 import type { GuestMemoryHandle } from "../vmm/cpu/guest_memory.ts";
+import type { RuntimeModule } from "../vmm/cpu/handlers.ts";
 import type { SharedCodeBuffers } from "../vmm/cpu/shared_code.ts";
 import type { ErrnoName } from "../vmm/errno.ts";
 import type { MachinePlan } from "./plan.ts";
@@ -14,6 +15,8 @@ export interface ThreadStart {
   readonly memory: GuestMemoryHandle;
   readonly code: SharedCodeBuffers;
   readonly board: SharedArrayBuffer;
+  /** emitted code that every vCPU starts with, compiled once */
+  readonly runtime: RuntimeModule;
   /** memory 0 of every vCPU */
   readonly states: readonly WebAssembly.Memory[];
   /** the thread's own requests */

@@ -2,6 +2,7 @@
 // local APICs of the others, and the answers to requests.
 
 import { GuestMemory } from "../vmm/cpu/guest_memory.ts";
+import { adoptRuntimeModule } from "../vmm/cpu/handlers.ts";
 import { SharedCode } from "../vmm/cpu/shared_code.ts";
 import { VmmError } from "../vmm/errno.ts";
 import { PostedInterrupts, RemoteApic } from "../vmm/platform/mod.ts";
@@ -31,7 +32,8 @@ export class ThreadParts {
   readonly posted: PostedInterrupts;
 
   constructor(readonly start: ThreadStart) {
-    const { vcpu } = start;
+    const { vcpu, runtime } = start;
+    adoptRuntimeModule(runtime);
     this.memory = new GuestMemory(start.memory);
     this.board = new Board(start.board, (n) => this.gates[n]?.kick());
     this.gates = start.states.map((state, n) =>

@@ -5,6 +5,7 @@
 import { SUSPEND } from "../vmm/cpu/exits.ts";
 import { createStateMemory } from "../vmm/cpu/engine.ts";
 import type { GuestMemory } from "../vmm/cpu/guest_memory.ts";
+import { getRuntimeModule } from "../vmm/cpu/handlers.ts";
 import { createSharedCode, SharedCode } from "../vmm/cpu/shared_code.ts";
 import { VmmError } from "../vmm/errno.ts";
 import {
@@ -23,7 +24,7 @@ import { copyOut } from "./memory_access.ts";
 import type { MachinePlan } from "./plan.ts";
 import { RequestMail } from "./request_mail.ts";
 import type { ThreadMessage, ThreadStart } from "./thread_messages.ts";
-import { ThreadHandle } from "./thread_handle.ts";
+import { ThreadHandle, type ThreadSpecification } from "./thread_handle.ts";
 import { VcpuGate } from "./vcpu_gate.ts";
 
 /** A machine's threads could not be built; bhyve ends with `status`. */
@@ -80,7 +81,7 @@ export class MachineThreads {
       new VcpuGate(this.#board.gateWords(n), state)
     );
     const code = createSharedCode(memory.size);
-    const common: Omit<ThreadStart, "vcpu" | "mail"> = {
+    const common: Omit<ThreadSpecification, "vcpu" | "mail"> = {
       plan,
       memory: memory.handle,
       code,
@@ -97,6 +98,9 @@ export class MachineThreads {
       });
     });
     this.#shareWrites(code);
+    // Compiled while the workers load their modules.
+    const runtime = getRuntimeModule();
+    for (const thread of this.#threads) thread.start(runtime);
   }
 
   /**
