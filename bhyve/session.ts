@@ -74,7 +74,7 @@ const SIGNAL_STATUSES: Readonly<Record<HandledSignal, number>> = {
 export interface SessionParts {
   readonly host: Pick<CommandHost, "err" | "onSignal">;
   readonly ready: Pick<ReadyMachine, "claimed" | "memory" | "restart">;
-  readonly lines: Pick<SerialLines, "serve" | "onInput" | "finish" | "close">;
+  readonly lines: Pick<SerialLines, "serve" | "onInput" | "finish">;
   /** Makes the machine's threads. */
   readonly start: StartMachine;
   /** what the machine starts from, each time */
@@ -122,15 +122,16 @@ export class Session {
   async run(): Promise<number> {
     const { lines } = this.#parts;
     const unlisten = this.#listen();
+    let hurry: Promise<unknown> = Promise.resolve();
     try {
       lines.serve();
       const outcome = await this.#untilOver();
       await this.#giveBack(outcome);
-      await lines.finish(outcome.isHurried);
+      if (!outcome.isHurried) hurry = this.#stop.promise;
       return outcome.status;
     } finally {
       this.#machine?.terminate();
-      lines.close();
+      await lines.finish(hurry);
       unlisten();
     }
   }
