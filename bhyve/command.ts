@@ -114,13 +114,10 @@ async function runMachine(
 }
 
 function statusOf(error: unknown, host: CommandHost): number {
-  if (error instanceof OptionError) {
-    host.err(error.message);
-    return error.status;
-  }
   if (!(error instanceof Error)) throw error;
-  host.err(`bhyve: ${error.message}`);
-  return STATUS.ERROR;
+  const isWhole = error instanceof OptionError;
+  host.err(isWhole ? error.message : `bhyve: ${error.message}`);
+  return "status" in error ? Number(error.status) : STATUS.ERROR;
 }
 
 /**

@@ -2,18 +2,23 @@
 // their console, how they end, and what is left in the vmm root.
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { bhyveload } from "../bhyveload/command.ts";
+import { SUSPEND } from "../vmm/cpu/exits.ts";
 import { VmmRoot } from "../vmm/root/root.ts";
 import {
   vmActiveCpus,
+  vmClose,
   vmDestroy,
   vmGetTopology,
   vmOpen,
   vmReadGpa,
+  vmSuspend,
 } from "../vmm/vmmapi.ts";
 import { consoleKernel, FLOOD } from "./_console_kernel.ts";
 import { run } from "./command.ts";
 import type { CommandHost, HandledSignal } from "./host.ts";
 import { usage } from "./options.ts";
+import { hasPty, Pty } from "./tty/_pty.ts";
 import type { StandardStreams } from "./tty/stdio.ts";
 
 const encode = (text: string) => new TextEncoder().encode(text);
@@ -257,6 +262,51 @@ async function connect(port: number) {
     }
   }
 }
+
+Deno.test({
+  name: "run() carries a line on a terminal",
+  ignore: !hasPty,
+  fn: () =>
+    onStage(async ({ host, machine }) => {
+      const pty = new Pty();
+      const line = ["-l", `com1,${pty.path}`];
+      const running = run([...machine, ...line, "vm"], host);
+      assertEquals(await pty.read(), "*");
+      pty.type("\x03");
+      assertEquals(await pty.read(), "\x03");
+      pty.type("p");
+      assertEquals(await running, 1);
+      pty.close();
+    }),
+});
+
+Deno.test("run() does not run a machine that was switched off at rest", () =>
+  onStage(async ({ host, kernel }) => {
+    const load = ["-m", "32M", "--kernel", kernel, "vm"];
+    const io = { out: () => {}, err: () => {}, root: () => host.root };
+    assertEquals(await bhyveload(load, io), 0);
+    const ctx = await vmOpen("vm", host.root);
+    await vmSuspend(ctx, SUSPEND.POWEROFF);
+    await vmClose(ctx);
+    assertEquals(await run(["-m", "32M", "vm"], host), 1);
+    assertEquals(host.root.list(), ["vm"]);
+  }));
+
+Deno.test("run() boots what bhyveload left, again and again", () =>
+  onStage(async ({ host, console, kernel }) => {
+    const load = ["-m", "32M", "--kernel", kernel, "vm"];
+    const io = { out: () => {}, err: () => {}, root: () => host.root };
+    assertEquals(await bhyveload(load, io), 0);
+    const options = ["-m", "32M", "-s", "31,lpc", "-l", "com1,stdio", "vm"];
+    const first = run(options, host);
+    await console.sees("*");
+    host.signals.get("SIGHUP")!();
+    assertEquals(await first, 129);
+    const second = run(options, host);
+    await console.sees("**");
+    host.signals.get("SIGHUP")!();
+    assertEquals(await second, 129);
+  }));
 
 // --- Refusals ----------------------------------------------------------------
 

@@ -2,11 +2,11 @@
 // signals, the vmm root. Tests and the demo bring their own.
 
 import { VmmRoot } from "../vmm/root/root.ts";
-import { reasonOf } from "../vmm/message.ts";
+import { printable, reasonOf } from "../vmm/message.ts";
 import { STANDARD_STREAMS, type StandardStreams } from "./tty/stdio.ts";
 
 /** A signal that the command handles. */
-export type HandledSignal = "SIGTERM" | "SIGINT" | "SIGHUP";
+export type HandledSignal = "SIGTERM" | "SIGINT" | "SIGHUP" | "SIGQUIT";
 
 /** The process around the command. */
 export interface CommandHost {
@@ -34,7 +34,7 @@ export interface CommandHost {
 function printer(sink: Pick<typeof Deno.stdout, "writeSync">) {
   const encoder = new TextEncoder();
   return (line: string) => {
-    let rest = encoder.encode(`${line}\n`);
+    let rest = encoder.encode(`${printable(line)}\n`);
     try {
       while (rest.length > 0) rest = rest.subarray(sink.writeSync(rest));
     } catch (error) {

@@ -112,3 +112,8 @@ export function requireNeeds(
     `no permission to ${purposes}: run with ${needed}`,
   );
 }
+
+/** Whether this program may do everything. */
+export function isAllowedAll(): boolean {
+  return ALL.every(isGrantedHere);
+}

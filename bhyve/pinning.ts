@@ -2,8 +2,9 @@
 // on Linux, taskset(1) of util-linux does it for a thread by its number.
 
 import type { ConfigNode } from "../vmm/config.ts";
-import { refuse, STATUS } from "./option_error.ts";
 import { reasonOf } from "../vmm/message.ts";
+import { refuse, STATUS } from "./option_error.ts";
+import { isAllowedAll } from "./permissions.ts";
 
 /** A vCPU and the host CPUs that it may run on, as `a,b-c`. */
 export interface Pinning {
@@ -53,16 +54,10 @@ async function pin(thread: string, cpus: string): Promise<void> {
   if (!success) throw new Error(new TextDecoder().decode(stderr).trim());
 }
 
-const TASKSET: Deno.RunPermissionDescriptor = {
-  name: "run",
-  command: "taskset",
-};
-
 function missing(): string | undefined {
   if (Deno.build.os !== "linux") return `not supported on ${Deno.build.os}`;
-  const { state } = Deno.permissions.querySync(TASKSET);
-  if (state === "granted") return undefined;
-  return "no permission to use taskset: run with --allow-run=taskset";
+  if (isAllowedAll()) return undefined;
+  return "Deno shows a process its threads only with --allow-all";
 }
 
 /**
