@@ -48,10 +48,16 @@ function check(
   return { command, name, resources, loader, pinned, uuid };
 }
 
-function pinning({ command, pinned }: CheckedCommand, warn: Warn) {
+// Once the threads are there, and pinned, everything is open.
+function confined(
+  { command, pinned }: CheckedCommand,
+  host: CommandHost,
+  warn: Warn,
+) {
   return (start: StartMachine): StartMachine => async (...from) => {
     const machine = await start(...from);
     await pinVcpus(pinned, command.topology.cpus, warn);
+    host.enterSandbox(pinned.length > 0);
     return machine;
   };
 }
@@ -93,7 +99,7 @@ async function runMachine(
       host,
       ready,
       lines,
-      start: pinning(checked, warn)(startThreads),
+      start: confined(checked, host, warn)(startThreads),
       plan: () =>
         makePlan({
           name,

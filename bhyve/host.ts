@@ -28,6 +28,13 @@ export interface CommandHost {
    * @returns what ends that
    */
   onSignal(signal: HandledSignal, handle: () => void): () => void;
+  /**
+   * Gives up what the process needs no more once everything is open, as bhyve does
+   * by entering Capsicum: the network, other programs, the environment.
+   *
+   * @param keepsRun whether other programs are needed again, at a reset
+   */
+  enterSandbox(keepsRun: boolean): void;
 }
 
 // A reader that went away is no reason to leave things half done.
@@ -61,6 +68,13 @@ function onSignal(signal: HandledSignal, handle: () => void): () => void {
   return () => Deno.removeSignalListener(signal, handle);
 }
 
+function enterSandbox(keepsRun: boolean): void {
+  for (const name of ["net", "env", "sys", "ffi"] as const) {
+    Deno.permissions.revokeSync({ name });
+  }
+  if (!keepsRun) Deno.permissions.revokeSync({ name: "run" });
+}
+
 /** This process. */
 export function processHost(root: VmmRoot = VmmRoot.default()): CommandHost {
   return {
@@ -71,5 +85,6 @@ export function processHost(root: VmmRoot = VmmRoot.default()): CommandHost {
     streams: STANDARD_STREAMS,
     root,
     onSignal,
+    enterSandbox,
   };
 }

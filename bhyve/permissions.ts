@@ -112,8 +112,3 @@ export function requireNeeds(
     `no permission to ${purposes}: run with ${needed}`,
   );
 }
-
-/** Whether this program may do everything. */
-export function isAllowedAll(): boolean {
-  return ALL.every(isGrantedHere);
-}
