@@ -33,6 +33,8 @@ import type { VcpuGate } from "./vcpu_gate.ts";
 
 /** Longest sleep, so that a call that got lost does no harm for long. */
 const LONGEST_SLEEP_MS = 1000;
+/** Looks for the next call after one was answered: they come in rows. */
+const LOOKS_AFTER_CALL = 30;
 /** A machine counts as halted where it is so for this long. */
 const HALTED_FOR_MS = 10;
 const NS_PER_MS = 1e6;
@@ -62,8 +64,8 @@ export interface VcpuThreadOptions {
   >;
   /** An answer that a device in another thread gave to the access that exited. */
   takeAnswer?(): VmEntry | undefined;
-  /** Looks at what else this thread has to do. */
-  poll(): void;
+  /** Looks at what else this thread has to do: whether more of it may come at once. */
+  poll(): boolean;
   /** Does a request and answers it. */
   serve(request: MailedRequest): void;
 }
@@ -92,7 +94,7 @@ export class VcpuThread {
       bus: new CountedBus(options.devices, this.apic, this.counters),
       readTsc: () => BigInt(Math.floor(clock.now())),
       interrupts: lapic,
-      poll: () => this.#poll(),
+      poll: () => void this.#poll(),
     });
     memory.shareCode(options.code);
     this.#restore();
@@ -158,17 +160,18 @@ export class VcpuThread {
 
   // --- Running ---------------------------------------------------------------
 
-  // What is looked at between blocks and while it sleeps.
-  #poll(): void {
+  // What is looked at between blocks and while it sleeps: whether more may come at once.
+  #poll(): boolean {
     const { code, posted, lapic, clock, board, id, mail } = this.#options;
     code.drain();
     const received = posted.deliver(lapic);
     if (received > 0) this.counters.add(STAT.IPI_RECEIVED, received);
     clock.runDue();
-    this.#options.poll();
+    const isBusy = this.#options.poll();
     if (board.how !== SUSPEND.NONE || board.isPaused(id) || mail.isPending) {
       this.cpu.requestStop();
     }
+    return isBusy;
   }
 
   /** Runs until the machine ends. */
@@ -246,10 +249,12 @@ export class VcpuThread {
     const isOff = this.#isHalted && !this.#hasInterruptsOn;
     board.markHalted(id, isOff);
     let haltedSince: number | undefined;
+    let looks = 0;
     for (;;) {
       const mark = gate.mark;
-      this.#poll();
+      if (this.#poll()) looks = LOOKS_AFTER_CALL;
       if (this.#hasWork) break;
+      if (looks-- > 0) continue;
       if (isOff) haltedSince = this.#watchHalt(haltedSince);
       const wait = this.#sleepTime(haltedSince !== undefined);
       if (wait > 0) gate.wait(mark, wait);

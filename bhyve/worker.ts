@@ -75,7 +75,7 @@ class MachineThread {
       posted,
       mail,
       log: THREAD_LOG,
-      devices: machine,
+      devices: machine.access,
       poll: () => machine.poll(),
       serve: (request) =>
         answerRequest(
