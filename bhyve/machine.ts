@@ -15,7 +15,7 @@ import type { GuestMemory } from "../vmm/cpu/guest_memory.ts";
 import type { Lifecycle, Log } from "../vmm/device.ts";
 import { VmmError } from "../vmm/errno.ts";
 import { Interrupts, PostedInterrupts } from "../vmm/platform/mod.ts";
-import type { ApicTarget, GuestClock } from "../vmm/platform/mod.ts";
+import type { ApicEvent, ApicTarget, GuestClock } from "../vmm/platform/mod.ts";
 import { type Board, MACHINE_FLAG } from "./board.ts";
 import { ChannelBackend } from "./char_channel.ts";
 import { DeviceAccess } from "./device_access.ts";
@@ -39,6 +39,8 @@ export interface MachineOptions {
   attend(): void;
   /** A non-maskable interrupt for vCPU 0. */
   nmi(): void;
+  /** Something of vCPU 0's local APIC is counted. */
+  counted(event: ApicEvent, source?: number): void;
 }
 
 /** A machine's devices. */
@@ -98,6 +100,7 @@ export class Machine {
       wallClock: () => Date.now() / 1000 - zone,
       attend: () => this.#options.attend(),
       nmi: () => this.#options.nmi(),
+      counted: (_vcpu, event, source) => this.#options.counted(event, source),
       intrChanged: (level) => board.set(MACHINE_FLAG.INTR, level),
     });
   }

@@ -18,6 +18,7 @@ import type { Log } from "../vmm/device.ts";
 import { VmmError } from "../vmm/errno.ts";
 import { Counters, STAT } from "../vmm/statistics.ts";
 import type {
+  ApicEvent,
   GuestClock,
   LocalApic,
   PostedInterrupts,
@@ -40,6 +41,18 @@ const HALTED_FOR_MS = 10;
 const NS_PER_MS = 1e6;
 const RFLAGS_IF = 0x200n;
 const REAL_MODE_CODE = 0x93;
+
+const APIC_STATISTICS: Readonly<Record<ApicEvent, number>> = {
+  interrupt: STAT.EXTERNAL_INTERRUPT,
+  extInt: STAT.EXTINT,
+  emptyEnd: STAT.EOI_WITHOUT_ISR,
+  ipi: STAT.IPI_SENT,
+  local: STAT.LVT_0,
+};
+// Indices in `LOCAL_INTERRUPTS`.
+const TIMER = 2;
+const ERROR = 3;
+const CMCI = 6;
 
 /** What a vCPU's thread is made of. */
 export interface VcpuThreadOptions {
@@ -95,6 +108,7 @@ export class VcpuThread {
       readTsc: () => BigInt(Math.floor(clock.now())),
       interrupts: lapic,
       poll: () => void this.#poll(),
+      countCpuid: () => this.counters.add(STAT.CPUID),
     });
     memory.shareCode(options.code);
     this.#restore();
@@ -124,6 +138,9 @@ export class VcpuThread {
     const { blocks, instructions } = this.cpu.statistics;
     this.counters.set(STAT.BLOCKS, blocks);
     this.counters.set(STAT.INSTRUCTIONS, instructions);
+    const { id, memory } = this.#options;
+    // vmm(4) counts a machine's memory with its first vCPU.
+    if (id === 0) this.counters.set(STAT.RESIDENT, memory.size);
     return this.counters.values();
   }
 
@@ -138,6 +155,15 @@ export class VcpuThread {
   nmi(): void {
     this.counters.add(STAT.NMI);
     this.cpu.injectNmi();
+  }
+
+  /** Something is counted. */
+  counted(event: ApicEvent, source = 0): void {
+    this.counters.add(APIC_STATISTICS[event] + source);
+    if (event !== "local") return;
+    if (source === TIMER) this.counters.add(STAT.APIC_TIMER);
+    if (source === ERROR) this.counters.add(STAT.APIC_ERROR);
+    if (source === CMCI) this.counters.add(STAT.APIC_CMC);
   }
 
   /** INIT. */

@@ -95,6 +95,7 @@ class OtherVcpu {
         init: () => this.#vcpu.init(),
         startup: (vector) => this.#vcpu.startup(vector),
         endOfInterrupt: (vector) => board.postEnd(vector),
+        counted: (event, source) => this.#vcpu.counted(event, source),
       },
     });
     for (let n = 0; n < vcpus; n++) {

@@ -53,6 +53,7 @@ class MachineThread {
       log: THREAD_LOG,
       attend: () => this.#vcpu.attend(),
       nmi: () => this.#vcpu.nmi(),
+      counted: (event, source) => this.#vcpu.counted(event, source),
     });
     this.#machine = machine;
     const lapic = machine.interrupts.lapics[0]!;
