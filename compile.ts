@@ -27,7 +27,7 @@ const EXECUTABLES: readonly Executable[] = [
       // TTY backends that listen.
       "--allow-net",
       // Pins vCPUs to host CPUs.
-      "--allow-run=taskset",
+      "--allow-run=ps,taskset",
     ],
     workers: ["bhyve/worker.ts", "bhyve/vcpu_worker.ts"],
   },

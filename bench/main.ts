@@ -1,9 +1,11 @@
 // `deno task bench NAME`: the project's measurements. Each prints a Markdown table
 // for `bench/README.md`.
 
+import { benchBoot } from "./boot/main.ts";
 import { benchCpu } from "./cpu/main.ts";
 
 const BENCHES: Readonly<Record<string, () => Promise<void>>> = {
+  boot: benchBoot,
   cpu: benchCpu,
 };
 

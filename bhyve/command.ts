@@ -48,10 +48,16 @@ function check(
   return { command, name, resources, loader, pinned, uuid };
 }
 
-function pinning({ command, pinned }: CheckedCommand, warn: Warn) {
+// Once the threads are there, and pinned, everything is open.
+function confined(
+  { command, pinned }: CheckedCommand,
+  host: CommandHost,
+  warn: Warn,
+) {
   return (start: StartMachine): StartMachine => async (...from) => {
     const machine = await start(...from);
     await pinVcpus(pinned, command.topology.cpus, warn);
+    host.enterSandbox(pinned.length > 0);
     return machine;
   };
 }
@@ -93,7 +99,7 @@ async function runMachine(
       host,
       ready,
       lines,
-      start: pinning(checked, warn)(startThreads),
+      start: confined(checked, host, warn)(startThreads),
       plan: () =>
         makePlan({
           name,
@@ -114,13 +120,10 @@ async function runMachine(
 }
 
 function statusOf(error: unknown, host: CommandHost): number {
-  if (error instanceof OptionError) {
-    host.err(error.message);
-    return error.status;
-  }
   if (!(error instanceof Error)) throw error;
-  host.err(`bhyve: ${error.message}`);
-  return STATUS.ERROR;
+  const isWhole = error instanceof OptionError;
+  host.err(isWhole ? error.message : `bhyve: ${error.message}`);
+  return "status" in error ? Number(error.status) : STATUS.ERROR;
 }
 
 /**

@@ -2,11 +2,11 @@
 // signals, the vmm root. Tests and the demo bring their own.
 
 import { VmmRoot } from "../vmm/root/root.ts";
-import { reasonOf } from "../vmm/message.ts";
+import { printable, reasonOf } from "../vmm/message.ts";
 import { STANDARD_STREAMS, type StandardStreams } from "./tty/stdio.ts";
 
 /** A signal that the command handles. */
-export type HandledSignal = "SIGTERM" | "SIGINT" | "SIGHUP";
+export type HandledSignal = "SIGTERM" | "SIGINT" | "SIGHUP" | "SIGQUIT";
 
 /** The process around the command. */
 export interface CommandHost {
@@ -28,13 +28,20 @@ export interface CommandHost {
    * @returns what ends that
    */
   onSignal(signal: HandledSignal, handle: () => void): () => void;
+  /**
+   * Gives up what the process needs no more once everything is open, as bhyve does
+   * by entering Capsicum: the network, other programs, the environment.
+   *
+   * @param keepsRun whether other programs are needed again, at a reset
+   */
+  enterSandbox(keepsRun: boolean): void;
 }
 
 // A reader that went away is no reason to leave things half done.
 function printer(sink: Pick<typeof Deno.stdout, "writeSync">) {
   const encoder = new TextEncoder();
   return (line: string) => {
-    let rest = encoder.encode(`${line}\n`);
+    let rest = encoder.encode(`${printable(line)}\n`);
     try {
       while (rest.length > 0) rest = rest.subarray(sink.writeSync(rest));
     } catch (error) {
@@ -61,6 +68,13 @@ function onSignal(signal: HandledSignal, handle: () => void): () => void {
   return () => Deno.removeSignalListener(signal, handle);
 }
 
+function enterSandbox(keepsRun: boolean): void {
+  for (const name of ["net", "env", "sys", "ffi"] as const) {
+    Deno.permissions.revokeSync({ name });
+  }
+  if (!keepsRun) Deno.permissions.revokeSync({ name: "run" });
+}
+
 /** This process. */
 export function processHost(root: VmmRoot = VmmRoot.default()): CommandHost {
   return {
@@ -71,5 +85,6 @@ export function processHost(root: VmmRoot = VmmRoot.default()): CommandHost {
     streams: STANDARD_STREAMS,
     root,
     onSignal,
+    enterSandbox,
   };
 }

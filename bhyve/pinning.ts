@@ -1,9 +1,9 @@
 // Pinning of vCPU threads to host CPUs (`-p`, `vcpu.N.cpuset`). Deno has no call for it;
-// on Linux, taskset(1) of util-linux does it for a thread by its number.
+// on Linux, ps(1) finds a thread's number and taskset(1) of util-linux pins it.
 
 import type { ConfigNode } from "../vmm/config.ts";
-import { refuse, STATUS } from "./option_error.ts";
 import { reasonOf } from "../vmm/message.ts";
+import { refuse, STATUS } from "./option_error.ts";
 
 /** A vCPU and the host CPUs that it may run on, as `a,b-c`. */
 export interface Pinning {
@@ -26,43 +26,38 @@ export function pinnings(config: ConfigNode, vcpus: number): Pinning[] {
   });
 }
 
-const TASKS = "/proc/self/task";
-const WORKER = /^worker-(\d+)\s*$/;
+/** What finds threads, and what pins them. */
+const TOOLS = ["ps", "taskset"] as const;
+const WORKER = /^\s*(\d+)\s+worker-(\d+)\s*$/;
+
+async function run(
+  tool: (typeof TOOLS)[number],
+  ...args: string[]
+): Promise<string> {
+  const command = new Deno.Command(tool, { args, stdin: "null" });
+  const { success, stdout, stderr } = await command.output();
+  if (success) return new TextDecoder().decode(stdout);
+  throw new Error(`${tool}: ${new TextDecoder().decode(stderr).trim()}`);
+}
 
 // Deno names a worker's thread after the order in which workers are made; the machine's
 // are the newest ones, vCPU 0 first.
-function vcpuThreads(count: number): string[] {
-  const workers: [order: number, thread: string][] = [];
-  for (const { name } of Deno.readDirSync(TASKS)) {
-    const comm = Deno.readTextFileSync(`${TASKS}/${name}/comm`);
-    const match = WORKER.exec(comm);
-    if (match !== null) workers.push([Number(match[1]), name]);
-  }
+async function vcpuThreads(count: number): Promise<string[]> {
+  const list = await run("ps", "-L", "-o", "lwp=,comm=", "-p", `${Deno.pid}`);
+  const workers = list.split("\n").flatMap((line) => {
+    const match = WORKER.exec(line);
+    return match === null ? [] : [[Number(match[2]), match[1]!] as const];
+  });
   return workers.toSorted(([a], [b]) => a - b).slice(-count)
     .map(([, thread]) => thread);
 }
 
-async function pin(thread: string, cpus: string): Promise<void> {
-  const command = new Deno.Command("taskset", {
-    args: ["-c", "-p", cpus, thread],
-    stdin: "null",
-    stdout: "null",
-    stderr: "piped",
-  });
-  const { success, stderr } = await command.output();
-  if (!success) throw new Error(new TextDecoder().decode(stderr).trim());
-}
-
-const TASKSET: Deno.RunPermissionDescriptor = {
-  name: "run",
-  command: "taskset",
-};
-
 function missing(): string | undefined {
   if (Deno.build.os !== "linux") return `not supported on ${Deno.build.os}`;
-  const { state } = Deno.permissions.querySync(TASKSET);
-  if (state === "granted") return undefined;
-  return "no permission to use taskset: run with --allow-run=taskset";
+  const isDenied = (command: string) =>
+    Deno.permissions.querySync({ name: "run", command }).state !== "granted";
+  if (!TOOLS.some(isDenied)) return undefined;
+  return `no permission, run with --allow-run=${TOOLS.join()}`;
 }
 
 /**
@@ -80,9 +75,11 @@ export async function pinVcpus(
   const why = missing();
   if (why !== undefined) return warn(`vCPUs are not pinned: ${why}`);
   try {
-    const threads = vcpuThreads(vcpus);
+    const threads = await vcpuThreads(vcpus);
     if (threads.length !== vcpus) throw new Error("its threads are not found");
-    for (const { vcpu, cpus } of wanted) await pin(threads[vcpu]!, cpus);
+    for (const { vcpu, cpus } of wanted) {
+      await run("taskset", "-c", "-p", cpus, threads[vcpu]!);
+    }
   } catch (error) {
     warn(`vCPUs are not pinned: ${reasonOf(error)}`);
   }

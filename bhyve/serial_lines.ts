@@ -59,22 +59,22 @@ export class SerialLines {
   /**
    * The machine ended: brings out what is left, then closes.
    *
-   * @param isHurried whether nobody waits for slow readers
+   * @param hurry settled when nobody waits for slow readers any more
    */
-  async finish(isHurried: boolean): Promise<void> {
+  async finish(hurry: Promise<unknown>): Promise<void> {
     for (const { channel } of this.#lines) channel.end();
-    let timer: ReturnType<typeof setTimeout> | undefined;
-    const deadline = new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, LAST_WORDS_MS);
-    });
-    await Promise.all(
-      this.#served.map((served, n) =>
-        this.#lines[n]!.tty.isPatient && !isHurried
-          ? served
-          : Promise.race([served, deadline])
-      ),
-    );
-    clearTimeout(timer);
+    const timers: ReturnType<typeof setTimeout>[] = [];
+    const lastWords = () =>
+      new Promise<void>((resolve) => {
+        timers.push(setTimeout(resolve, LAST_WORDS_MS));
+      });
+    const deadlines = { patient: hurry.then(lastWords), other: lastWords() };
+    await Promise.all(this.#served.map((served, n) => {
+      const { isPatient } = this.#lines[n]!.tty;
+      const deadline = isPatient ? deadlines.patient : deadlines.other;
+      return Promise.race([served, deadline]);
+    }));
+    timers.forEach((timer) => clearTimeout(timer));
     this.close();
   }
 

@@ -67,14 +67,18 @@ const STATUSES: Readonly<Record<number, number>> = {
 const SIGNAL_STATUSES: Readonly<Record<HandledSignal, number>> = {
   SIGHUP: 128 + 1,
   SIGINT: 128 + 2,
+  SIGQUIT: 128 + 3,
   SIGTERM: 128 + 15,
 };
 
 /** What a session is about. */
 export interface SessionParts {
   readonly host: Pick<CommandHost, "err" | "onSignal">;
-  readonly ready: Pick<ReadyMachine, "claimed" | "memory" | "restart">;
-  readonly lines: Pick<SerialLines, "serve" | "onInput" | "finish" | "close">;
+  readonly ready: Pick<
+    ReadyMachine,
+    "claimed" | "memory" | "restart" | "state"
+  >;
+  readonly lines: Pick<SerialLines, "serve" | "onInput" | "finish">;
   /** Makes the machine's threads. */
   readonly start: StartMachine;
   /** what the machine starts from, each time */
@@ -89,6 +93,11 @@ interface Outcome extends MachineEnd {
   readonly status: number;
   /** whether the operator wants it over at once */
   readonly isHurried: boolean;
+}
+
+function outcomeOf(end: MachineEnd): Outcome {
+  const status = STATUSES[end.how] ?? STATUS.ERROR;
+  return { ...end, status, isHurried: false };
 }
 
 /** One call of the command, once its machine is ready. */
@@ -122,15 +131,16 @@ export class Session {
   async run(): Promise<number> {
     const { lines } = this.#parts;
     const unlisten = this.#listen();
+    let hurry: Promise<unknown> = Promise.resolve();
     try {
       lines.serve();
       const outcome = await this.#untilOver();
       await this.#giveBack(outcome);
-      await lines.finish(outcome.isHurried);
+      if (!outcome.isHurried) hurry = this.#stop.promise;
       return outcome.status;
     } finally {
       this.#machine?.terminate();
-      lines.close();
+      await lines.finish(hurry);
       unlisten();
     }
   }
@@ -142,8 +152,9 @@ export class Session {
       host.onSignal("SIGTERM", () => {
         if (this.#machine?.pressPowerButton() !== true) this.#end("SIGTERM");
       }),
-      host.onSignal("SIGINT", end("SIGINT")),
-      host.onSignal("SIGHUP", end("SIGHUP")),
+      ...(["SIGHUP", "SIGINT", "SIGQUIT"] as const).map((signal) =>
+        host.onSignal(signal, end(signal))
+      ),
     ];
     return () => removers.forEach((remove) => remove());
   }
@@ -155,6 +166,9 @@ export class Session {
 
   async #untilOver(): Promise<Outcome> {
     const { monitor, ready } = this.#parts;
+    const { suspend } = ready.state;
+    // As vmm(4): what was suspended while it was at rest does not run.
+    if (suspend !== SUSPEND.NONE) return outcomeOf({ how: suspend });
     for (;;) {
       const outcome = await this.#once();
       this.#machine?.terminate();
@@ -179,9 +193,7 @@ export class Session {
 
   async #endOf(machine: RunningMachine): Promise<Outcome> {
     try {
-      const end = await machine.ended;
-      const status = STATUSES[end.how] ?? STATUS.ERROR;
-      return { ...end, status, isHurried: false };
+      return outcomeOf(await machine.ended);
     } catch (error) {
       if (!(error instanceof MachineFailure)) throw error;
       const { message, status } = error;

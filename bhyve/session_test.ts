@@ -4,6 +4,7 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import type { GuestMemory } from "../vmm/cpu/guest_memory.ts";
 import { SUSPEND } from "../vmm/cpu/exits.ts";
+import { emptyState } from "../vmm/root/node.ts";
 import type { HandledSignal } from "./host.ts";
 import type { MachinePlan } from "./plan.ts";
 import {
@@ -20,6 +21,8 @@ class Stage {
   readonly handlers = new Map<HandledSignal, () => void>();
   readonly #ends: PromiseWithResolvers<MachineEnd>[] = [];
   hasAcpi = false;
+  /** why it was suspended before */
+  suspend: number = SUSPEND.NONE;
   onStart: () => void = () => {};
 
   #machine(): RunningMachine {
@@ -71,12 +74,20 @@ class Stage {
           return () => this.handlers.delete(signal);
         },
       },
-      ready: { claimed, memory: {} as GuestMemory, restart: log("restart") },
+      ready: {
+        claimed,
+        memory: {} as GuestMemory,
+        state: { ...emptyState(), suspend: this.suspend },
+        restart: log("restart"),
+      },
       lines: {
         serve() {},
         onInput() {},
-        finish: (isHurried) => done(isHurried ? "hurry" : "finish")(),
-        close: log("close"),
+        finish: async (hurry) => {
+          const later = new Promise((resolve) => setTimeout(resolve, 5, ""));
+          const isHurried = await Promise.race([hurry, later]) !== "";
+          this.log.push(isHurried ? "hurry" : "finish");
+        },
       },
       start: () => {
         setTimeout(() => this.onStart());
@@ -90,7 +101,7 @@ class Stage {
   }
 }
 
-const AFTER = ["release", "finish", "close"];
+const AFTER = ["release", "finish"];
 
 Deno.test("Session ends with bhyve's statuses", async () => {
   const statuses = [
@@ -151,7 +162,9 @@ Deno.test("Session presses the power button at SIGTERM", async () => {
 });
 
 Deno.test("Session is over at a signal, and the machine rests", async () => {
-  const statuses = [["SIGTERM", 143], ["SIGINT", 130], ["SIGHUP", 129]];
+  const statuses = [["SIGTERM", 143], ["SIGINT", 130], ["SIGHUP", 129], [
+    ...["SIGQUIT", 131],
+  ]];
   for (const [signal, status] of statuses) {
     const stage = new Stage();
     stage.onStart = () => stage.handlers.get(signal as HandledSignal)!();
@@ -159,7 +172,7 @@ Deno.test("Session is over at a signal, and the machine rests", async () => {
     assertEquals(await session.run(), status);
     assertEquals(
       stage.log.filter((word) => word !== "button"),
-      ["serve", "run", "terminate", "release", "hurry", "close"],
+      ["serve", "run", "terminate", "release", "hurry"],
     );
   }
 });
@@ -169,7 +182,7 @@ Deno.test("Session unplugged is a machine powered off", async () => {
   const session = stage.session({ destroyOnPowerOff: true });
   stage.onStart = () => session.unplug();
   assertEquals(await session.run(), 1);
-  const words = ["serve", "run", "terminate", "destroy", "hurry", "close"];
+  const words = ["serve", "run", "terminate", "destroy", "hurry"];
   assertEquals(stage.log, words);
 });
 
@@ -179,6 +192,13 @@ Deno.test("Session that cannot start closes its lines and keeps the machine", as
     start: () => Promise.reject(new Error("no disk")),
   });
   await assertRejects(() => session.run(), Error, "no disk");
-  assertEquals([session.hasStarted, stage.log], [false, ["close"]]);
+  assertEquals([session.hasStarted, stage.log], [false, ["hurry"]]);
   assertEquals(stage.handlers.size, 0);
+});
+
+Deno.test("Session does not run what was suspended at rest", async () => {
+  const stage = new Stage();
+  stage.suspend = SUSPEND.RESET;
+  assertEquals(await stage.session({ monitor: true }).run(), 0);
+  assertEquals(stage.log, AFTER);
 });

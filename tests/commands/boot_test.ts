@@ -15,6 +15,7 @@ import {
   startLinuxMachine,
 } from "./harness/linux_machine.ts";
 import type { Session } from "./harness/session.ts";
+import { cpuShare, hasUsage } from "./harness/usage.ts";
 
 const MIB = 1024;
 const DONE = "WORK-DONE";
@@ -45,6 +46,24 @@ async function assertAllWork(guest: Session, cpus: number): Promise<void> {
   assertStringIncludes(out, DONE);
 }
 
+// Coarse, for busy hosts; `deno task bench boot` measures.
+const MOST_IDLE_SHARE = 0.1;
+const IDLE_SECONDS = 5;
+
+async function assertIdle(guest: Session): Promise<void> {
+  if (!hasUsage) return;
+  const share = await cpuShare(guest.pid, IDLE_SECONDS);
+  assert(share < MOST_IDLE_SHARE, `${share} of a processor while idle`);
+}
+
+// Much output arrives whole and in order.
+async function assertConsole(guest: Session): Promise<void> {
+  await guest.command("seq 100000 115000 >/tmp/numbers");
+  const text = await guest.command("cat /tmp/numbers");
+  const expected = Array.from({ length: 15001 }, (_, n) => `${100000 + n}\n`);
+  assert(text === expected.join(""), `${text.length} characters came`);
+}
+
 Deno.test("A guest answers commands, reboots, and powers off", async () => {
   await linuxGuest();
   await using host = await TestHost.create();
@@ -57,6 +76,8 @@ Deno.test("A guest answers commands, reboots, and powers off", async () => {
   );
   assertMatch(await first.command("head -1 /proc/version"), /^Linux version /);
   await assertMemory(first, 256);
+  await assertConsole(first);
+  await assertIdle(first);
   await first.type("reboot -f");
   await first.endsWith(0);
 

@@ -114,12 +114,13 @@ async function numbersOf(
   return numbers;
 }
 
-// Writes without end, and says of each what is durable by then.
+// Writes without end, and says of each that it is durable. The quotes keep the echo of
+// the typed line from being taken for that.
 const WRITER = [
   "n=0; while true; do n=$((n+1))",
   "echo block-$n | dd of=/dev/vdb bs=512 seek=$n conv=notrunc,fsync,sync",
   "echo file-$n >/tmp/new; sync /tmp/new; mv /tmp/new /durable-$n; sync",
-  "echo IS-DURABLE $n; done 2>/dev/null",
+  'echo IS-"DURABLE" $n; done 2>/dev/null',
 ].join("; ");
 
 function blockText(disk: Uint8Array, n: number): string {

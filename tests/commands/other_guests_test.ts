@@ -2,6 +2,7 @@
 // what the loader handed over, record by record.
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { makeIso, makeUfs } from "../../vmm/loader/_disk_images.ts";
 import { bareKernel } from "../guests/bare.ts";
 import { BARE_ARGUMENTS, BARE_END } from "./harness/bare_machine.ts";
 import { bootLinux } from "./harness/linux_machine.ts";
@@ -191,21 +192,45 @@ const VARIABLES = [
   "kernelname=/boot/kernel/kernel",
 ];
 
-Deno.test("A FreeBSD kernel finds every record of the hand-off", async () => {
-  await using host = await TestHost.create();
-  const tree = host.path("tree");
-  await makeFreeBsdTree(tree);
-  await host.ok("bhyveload", [
-    ...["-m", "32M", "-h", tree, "-e", "test.end=keyboard", "free"],
-  ]);
-  const told = await run(host, "free", 0);
-  assertStart(told);
-  await assertFiles(told);
-  await assertSections(told);
-  assertMetadata(told, 32 * MIB);
-  const environment = told.texts("env");
-  for (const text of VARIABLES) assert(environment.includes(text), text);
-});
+/** Where the system is: bhyveload's arguments for it. */
+const SYSTEMS: Readonly<
+  Record<string, (tree: string) => Promise<readonly string[]>>
+> = {
+  "a directory": (tree) => Promise.resolve(["-h", tree]),
+  "a UFS": async (tree) => {
+    const options = "-s 4m -o version=2";
+    return ["-d", await image(tree, await makeUfs(tree, options))];
+  },
+  "an ISO 9660": async (tree) => [
+    "-d",
+    await image(tree, await makeIso(tree, ["-R"])),
+  ],
+};
+
+async function image(tree: string, bytes: Uint8Array): Promise<string> {
+  const path = `${tree}.img`;
+  await Deno.writeFile(path, bytes);
+  return path;
+}
+
+for (const [where, argumentsFor] of Object.entries(SYSTEMS)) {
+  Deno.test(`A FreeBSD kernel from ${where} finds every record`, async () => {
+    await using host = await TestHost.create();
+    const tree = host.path("tree");
+    await makeFreeBsdTree(tree);
+    await host.ok("bhyveload", [
+      ...["-m", "32M", "-e", "test.end=keyboard"],
+      ...[...await argumentsFor(tree), "free"],
+    ]);
+    const told = await run(host, "free", 0);
+    assertStart(told);
+    await assertFiles(told);
+    await assertSections(told);
+    assertMetadata(told, 32 * MIB);
+    const environment = told.texts("env");
+    for (const text of VARIABLES) assert(environment.includes(text), text);
+  });
+}
 
 Deno.test("Debian's i386 kernel boots, reads a disk, and powers off", async () => {
   const kernel = "linux-image-686:i386";

@@ -20,7 +20,7 @@ echo ${DISK_UP}
 `,
   "etc/console": `#!/bin/sh
 export PATH=/bin HOME=/root TERM=vt100
-exec setsid cttyhack sh
+exec cttyhack sh
 `,
   "etc/down": `#!/bin/sh
 echo DISK-DOWN

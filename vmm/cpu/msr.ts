@@ -374,7 +374,8 @@ const AMD_ROWS = table([
   [0xc001_1020, "LS_CFG", ZERO_VALUE, "ignore"],
   [0xc001_1021, "IC_CFG", ZERO_VALUE, "ignore"],
   // Bit 0: the workaround for erratum 721 is in place, which OpenBSD asks.
-  [0xc001_1029, "DE_CFG", constant(1n), "unknown"],
+  // Guests set that LFENCE serializes, which it does here.
+  [0xc001_1029, "DE_CFG", constant(1n), "ignore"],
 ], { vendor: "amd" });
 
 const ROWS: readonly MsrRow[] = [

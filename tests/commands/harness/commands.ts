@@ -16,17 +16,15 @@ export interface Grants {
   readonly sockets?: string;
 }
 
-/** What a command is run from. */
-export interface Source {
-  readonly deno: string;
-  /** path of its module */
-  readonly main: string;
-}
+/** What a command is run from: sources, or a directory of executables. */
+export type Source =
+  | { readonly deno: string; readonly main: string }
+  | { readonly executables: string };
 
 /** What else is known of a start. */
 export interface StartOptions {
   readonly grants: Grants;
-  /** by default this Deno and these sources */
+  /** by default this Deno and these sources, or the executables that are tested */
   readonly source?: Source;
   /** the vmm root */
   readonly root: string;
@@ -122,22 +120,23 @@ function permissionFlags(grants: Grants, args: readonly string[]): string[] {
   return [...ALWAYS, `--allow-read=${readable}`, ...writable, ...sockets];
 }
 
+function defaultSource(command: CommandName): Source {
+  const compiled = executables();
+  return compiled === undefined
+    ? { deno: Deno.execPath(), main: `${REPOSITORY}${MAIN[command]}` }
+    : { executables: compiled };
+}
+
 /** How a command line is started. */
 export function invocation(
   command: CommandName,
   args: readonly string[],
-  { grants, root, source }: StartOptions,
+  { grants, root, source = defaultSource(command) }: StartOptions,
 ): Invocation {
-  const compiled = executables();
   const env = environment(root);
-  if (compiled !== undefined && source === undefined) {
-    return { argv: [`${compiled}/${command}`, ...args], env };
+  if ("executables" in source) {
+    return { argv: [`${source.executables}/${command}`, ...args], env };
   }
-  const deno = [
-    ...["run", "--no-prompt", "--no-check"],
-    ...permissionFlags(grants, args),
-  ];
-  const main = source?.main ?? `${REPOSITORY}${MAIN[command]}`;
-  const program = source?.deno ?? Deno.execPath();
-  return { argv: [program, ...deno, main, ...args], env };
+  const flags = ["--no-prompt", "--no-check", ...permissionFlags(grants, args)];
+  return { argv: [source.deno, "run", ...flags, source.main, ...args], env };
 }

@@ -1,7 +1,14 @@
 // The commands as another user of the host, for whom the sources, Deno and its cache
 // are copied to where that user may read them: they may lie in a home directory.
 
-import { type CommandName, grantsFor, mainOf, REPOSITORY } from "./commands.ts";
+import {
+  type CommandName,
+  executables,
+  grantsFor,
+  mainOf,
+  REPOSITORY,
+  type Source,
+} from "./commands.ts";
 import type { RunResult, TestHost } from "./test_host.ts";
 
 /** nobody and nogroup, wherever there are such. */
@@ -26,6 +33,13 @@ async function denoCache(): Promise<string> {
   return JSON.parse(new TextDecoder().decode(stdout)).denoDir;
 }
 
+async function copyDeno(directory: string): Promise<void> {
+  copyTree(REPOSITORY, `${directory}/src`, SOURCE);
+  copyTree(`${await denoCache()}/npm`, `${directory}/deno/npm`, undefined);
+  await Deno.chown(`${directory}/deno`, UID, UID);
+  await Deno.copyFile(Deno.execPath(), `${directory}/deno-command`);
+}
+
 /** Another user, with all that the commands need. */
 export class OtherUser implements AsyncDisposable {
   private constructor(readonly directory: string) {}
@@ -34,17 +48,26 @@ export class OtherUser implements AsyncDisposable {
   static async create(): Promise<OtherUser> {
     const directory = await Deno.makeTempDir({ prefix: "bhyve-user-" });
     const user = new OtherUser(directory);
+    const compiled = executables();
     try {
-      copyTree(REPOSITORY, `${directory}/src`, SOURCE);
-      copyTree(`${await denoCache()}/npm`, `${directory}/deno/npm`, undefined);
-      await Deno.copyFile(Deno.execPath(), `${directory}/deno-command`);
-      await user.own(`${directory}/deno`);
+      if (compiled === undefined) await copyDeno(directory);
+      else copyTree(compiled, directory, undefined);
       await Deno.chmod(directory, 0o755);
       return user;
     } catch (error) {
       await user[Symbol.asyncDispose]();
       throw error;
     }
+  }
+
+  #sourceOf(command: CommandName): Source {
+    const { directory } = this;
+    return executables() === undefined
+      ? {
+        deno: `${directory}/deno-command`,
+        main: `${directory}/src/${mainOf(command)}`,
+      }
+      : { executables: directory };
   }
 
   /** Gives a file or directory to the user. */
@@ -65,10 +88,7 @@ export class OtherUser implements AsyncDisposable {
     ];
     return await host.run(command, args, {
       wrapper,
-      source: {
-        deno: `${directory}/deno-command`,
-        main: `${directory}/src/${mainOf(command)}`,
-      },
+      source: this.#sourceOf(command),
       grants: grantsFor(host.directory, host.root),
     });
   }
