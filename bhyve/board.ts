@@ -10,6 +10,7 @@ import type { SharedTimes } from "../vmm/platform/interrupts.ts";
 import { POSTED_WORDS } from "../vmm/platform/posted_interrupts.ts";
 import type { SharedTarget } from "../vmm/vm_target.ts";
 import { CALL_WORDS } from "./device_calls.ts";
+import { POSTED_WRITE_WORDS } from "./posted_writes.ts";
 import { GATE_WORDS } from "./vcpu_gate.ts";
 
 // Words of the machine. Sets are bits by vCPU.
@@ -21,6 +22,7 @@ const STARTED = 4;
 const HALTED = 5;
 const FLAGS = 6;
 const CALLERS = 7;
+const WRITERS = 17;
 const ENDS = 8;
 /** Numbers of 64 bits by which timers are read. */
 const TIMES = 18;
@@ -40,7 +42,9 @@ export const MACHINE_FLAG = {
   GO: 8,
 } as const;
 
-const VCPU_WORDS = roundUp(GATE_WORDS + CALL_WORDS) + roundUp(POSTED_WORDS);
+const CALLS_END = roundUp(GATE_WORDS + CALL_WORDS);
+const INTERRUPTS_END = CALLS_END + roundUp(POSTED_WORDS);
+const VCPU_WORDS = INTERRUPTS_END + roundUp(POSTED_WRITE_WORDS);
 
 // To whole lines, lest two threads fight for one.
 function roundUp(words: number): number {
@@ -99,7 +103,12 @@ export class Board implements SharedTarget {
 
   /** Words of what is posted to a vCPU's local APIC. */
   postedWords(vcpu: number): Int32Array {
-    return this.#part(vcpu, roundUp(GATE_WORDS + CALL_WORDS), POSTED_WORDS);
+    return this.#part(vcpu, CALLS_END, POSTED_WORDS);
+  }
+
+  /** Words of a vCPU's posted writes. */
+  writeWords(vcpu: number): Int32Array {
+    return this.#part(vcpu, INTERRUPTS_END, POSTED_WRITE_WORDS);
   }
 
   /** Numbers by which every thread reads the machine's timers. */
@@ -224,6 +233,18 @@ export class Board implements SharedTarget {
   takeCallers(): number {
     if (this.#load(CALLERS) === 0) return 0;
     return Atomics.exchange(this.#words, CALLERS, 0);
+  }
+
+  /** A vCPU posted a write. */
+  addWriter(vcpu: number): void {
+    const others = this.#change(WRITERS, vcpu, true);
+    if (others === 0) this.#kick(0);
+  }
+
+  /** Takes the vCPUs that posted writes, as bits. */
+  takeWriters(): number {
+    if (this.#load(WRITERS) === 0) return 0;
+    return Atomics.exchange(this.#words, WRITERS, 0);
   }
 
   /** A local APIC ended a level-triggered interrupt. */

@@ -15,17 +15,14 @@ import type { GuestMemory } from "../vmm/cpu/guest_memory.ts";
 import type { Lifecycle, Log } from "../vmm/device.ts";
 import { VmmError } from "../vmm/errno.ts";
 import { Interrupts, PostedInterrupts } from "../vmm/platform/mod.ts";
-import type { ApicTarget, GuestClock } from "../vmm/platform/mod.ts";
+import type { ApicEvent, ApicTarget, GuestClock } from "../vmm/platform/mod.ts";
 import { type Board, MACHINE_FLAG } from "./board.ts";
 import { ChannelBackend } from "./char_channel.ts";
-import { CALL, type DeviceCall, DeviceCallWords } from "./device_calls.ts";
+import { DeviceAccess } from "./device_access.ts";
 import { firmwareTables } from "./firmware.ts";
 import { GuestRam } from "./guest_ram.ts";
 import type { MachineSettings } from "./machine_settings.ts";
 import type { MachinePlan } from "./plan.ts";
-
-/** Devices that vmm(4) answers for without a device model: addresses of 4 GiB on. */
-const FOUR_GIB = 2 ** 32;
 
 /** What a machine's devices are made from. */
 export interface MachineOptions {
@@ -42,6 +39,8 @@ export interface MachineOptions {
   attend(): void;
   /** A non-maskable interrupt for vCPU 0. */
   nmi(): void;
+  /** Something of vCPU 0's local APIC is counted. */
+  counted(event: ApicEvent, source?: number): void;
 }
 
 /** A machine's devices. */
@@ -50,12 +49,13 @@ export class Machine {
   readonly interrupts: Interrupts;
   readonly pci: PciHost;
   readonly chipset: Chipset;
+  /** the devices by address */
+  readonly access: DeviceAccess;
   readonly #options: MachineOptions;
   readonly #ports = new Bus("port");
   readonly #memoryBus = new Bus("memory");
   readonly #devices: Lifecycle[] = [];
   readonly #chars = new Map<string, ChannelBackend>();
-  readonly #calls: readonly DeviceCallWords[];
 
   /** @throws {Error} where a device cannot be made from its configuration */
   constructor(options: MachineOptions) {
@@ -63,10 +63,15 @@ export class Machine {
     const { plan, memory, board, others, settings } = options;
     this.ram = new GuestRam(memory);
     this.ram.onWritten((offset, length) => memory.dropCode(offset, length));
-    this.#calls = others.map((_, n) =>
-      new DeviceCallWords(board.callWords(n + 1))
-    );
     this.interrupts = this.#makeInterrupts();
+    this.access = new DeviceAccess({
+      ports: this.#ports,
+      memory: this.#memoryBus,
+      board,
+      vcpus: others.length + 1,
+      strictIo: settings.strictIo,
+      acknowledge: () => this.interrupts.pic.acknowledge(),
+    });
     this.pci = new PciHost({
       ports: this.#ports,
       memory: this.#memoryBus,
@@ -95,6 +100,7 @@ export class Machine {
       wallClock: () => Date.now() / 1000 - zone,
       attend: () => this.#options.attend(),
       nmi: () => this.#options.nmi(),
+      counted: (_vcpu, event, source) => this.#options.counted(event, source),
       intrChanged: (level) => board.set(MACHINE_FLAG.INTR, level),
     });
   }
@@ -175,82 +181,23 @@ export class Machine {
     }
   }
 
-  // --- Accesses ------------------------------------------------------------
-
-  /** Reads a port; undefined where no device has it and that ends the machine. */
-  readPort(port: number, bytes: number): number | undefined {
-    const range = this.#ports.find(port, bytes);
-    if (range !== undefined) {
-      return Number(range.handler.read(port - range.start, bytes));
-    }
-    return this.#options.settings.strictIo ? undefined : 2 ** (8 * bytes) - 1;
-  }
-
-  /** Writes a port; false where the write, or that no device has it, ends the machine. */
-  writePort(port: number, bytes: number, value: number): boolean {
-    const range = this.#ports.find(port, bytes);
-    range?.handler.write(port - range.start, bytes, BigInt(value));
-    // What switches the machine off is the guest's last instruction.
-    if (this.#options.board.how !== SUSPEND.NONE) return false;
-    return range !== undefined || !this.#options.settings.strictIo;
-  }
-
-  /** Reads device memory; undefined where that ends the machine. */
-  readMemory(gpa: number, bytes: number): bigint | undefined {
-    const range = this.#memoryBus.find(gpa, bytes);
-    if (range !== undefined) {
-      return BigInt(range.handler.read(gpa - range.start, bytes));
-    }
-    return gpa < FOUR_GIB ? (1n << BigInt(8 * bytes)) - 1n : undefined;
-  }
-
-  /** Writes device memory; false where that ends the machine. */
-  writeMemory(gpa: number, bytes: number, value: bigint): boolean {
-    const range = this.#memoryBus.find(gpa, bytes);
-    range?.handler.write(gpa - range.start, bytes, value);
-    return range !== undefined || gpa < FOUR_GIB;
-  }
-
   // --- What other threads want ---------------------------------------------
 
-  /** Looks at what other threads left: calls, ends of interrupts, input. */
-  poll(): void {
+  /**
+   * Looks at what other threads left: calls, ends of interrupts, input.
+   *
+   * @returns whether another vCPU waited for an answer
+   */
+  poll(): boolean {
     const { board } = this.#options;
-    this.#answerCalls(board.takeCallers());
+    const hasAnswered = this.access.answerCalls();
     board.takeEnds((vector) => this.interrupts.ioapic.endOfInterrupt(vector));
     for (const backend of this.#chars.values()) backend.poll();
     if (
       board.has(MACHINE_FLAG.POWER_BUTTON) &&
       board.set(MACHINE_FLAG.POWER_BUTTON, false)
     ) this.chipset.acpi.pressPowerButton();
-  }
-
-  #answerCalls(callers: number): void {
-    for (let n = 0; callers >>> n + 1 !== 0; n++) {
-      if ((callers >>> n + 1 & 1) === 0) continue;
-      const words = this.#calls[n]!;
-      words.answer(this.#access(words.call));
-    }
-  }
-
-  #access({ kind, address, bytes, value }: DeviceCall): bigint | undefined {
-    const done = (isDone: boolean) => isDone ? 0n : undefined;
-    switch (kind) {
-      case CALL.READ_PORT: {
-        const read = this.readPort(address, bytes);
-        return read === undefined ? undefined : BigInt(read);
-      }
-      case CALL.WRITE_PORT:
-        return done(this.writePort(address, bytes, Number(value)));
-      case CALL.READ_MEMORY:
-        return this.readMemory(address, bytes);
-      case CALL.WRITE_MEMORY:
-        return done(this.writeMemory(address, bytes, value));
-      case CALL.ACKNOWLEDGE:
-        return BigInt(this.interrupts.pic.acknowledge());
-      default:
-        return undefined;
-    }
+    return hasAnswered;
   }
 }
 

@@ -8,7 +8,9 @@ import {
   DeviceCallWords,
 } from "./device_calls.ts";
 import type { Board } from "./board.ts";
+import { COM_PORTS } from "../devices/uart/com_port.ts";
 import type { LocalTimers } from "./local_timers.ts";
+import { PostedWrites, SPACE_MEMORY, SPACE_PORTS } from "./posted_writes.ts";
 
 /** Looks for an answer before the thread sleeps for it. */
 const SPINS = 2000;
@@ -26,16 +28,44 @@ export interface CallerThread {
   whileParked(wait: () => void): boolean;
 }
 
+/** What calls are made with. */
+export interface RemoteParts {
+  readonly board: Board;
+  readonly timers: LocalTimers;
+  readonly thread: CallerThread;
+  /** whether a port that no device has ends the machine: then every write waits */
+  readonly strictIo: boolean;
+}
+
+// Ports whose writes need not be waited for: serial lines, and PCI's configuration
+// address. Not those that may end the machine, whose writer must not go on.
+const POSTED_PORTS: readonly (readonly [number, number])[] = [
+  ...Object.values(COM_PORTS).map(({ port }) => [port, port + 8] as const),
+  [0xcf8, 0xcf9],
+];
+
+function isPostedPort(port: number, bytes: number): boolean {
+  return POSTED_PORTS.some(([start, end]) =>
+    port >= start && port < end && (port !== 0xcf8 || bytes === 4)
+  );
+}
+
+const FOUR_GIB = 2 ** 32;
+
 /** Calls of one vCPU. */
 export class RemoteDevices {
   readonly #words: DeviceCallWords;
   readonly #board: Board;
   readonly #thread: CallerThread;
   readonly #timers: LocalTimers;
+  readonly #writes: PostedWrites;
+  readonly #postsPorts: boolean;
   #answered: { readonly value: bigint } | undefined;
 
-  constructor(board: Board, timers: LocalTimers, thread: CallerThread) {
+  constructor({ board, timers, thread, strictIo }: RemoteParts) {
     this.#timers = timers;
+    this.#writes = new PostedWrites(board.writeWords(thread.vcpu));
+    this.#postsPorts = !strictIo;
     this.#words = new DeviceCallWords(board.callWords(thread.vcpu));
     this.#board = board;
     this.#thread = thread;
@@ -81,6 +111,9 @@ export class RemoteDevices {
   }
 
   writePort(port: number, bytes: number, value: number): boolean {
+    const isPosted = this.#postsPorts && isPostedPort(port, bytes) &&
+      this.#post(SPACE_PORTS, port, bytes, BigInt(value));
+    if (isPosted) return true;
     const kind = CALL.WRITE_PORT;
     return this.#access(kind, port, bytes, BigInt(value)) !== undefined;
   }
@@ -91,7 +124,16 @@ export class RemoteDevices {
   }
 
   writeMemory(gpa: number, bytes: number, value: bigint): boolean {
+    const isPosted = gpa < FOUR_GIB &&
+      this.#post(SPACE_MEMORY, gpa, bytes, value);
+    if (isPosted) return true;
     return this.#access(CALL.WRITE_MEMORY, gpa, bytes, value) !== undefined;
+  }
+
+  #post(space: number, address: number, bytes: number, value: bigint): boolean {
+    if (!this.#writes.post(space, address, bytes, value)) return false;
+    this.#board.addWriter(this.#thread.vcpu);
+    return true;
   }
 
   /** Acknowledges the interrupt of the 8259s. */

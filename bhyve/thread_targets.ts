@@ -163,11 +163,11 @@ export class ThreadMachine implements MachineTarget {
   // Only for vCPU 0's local APIC: the others' threads are asked for theirs.
   readKernemu(_vcpu: number, gpa: number, bytes: number): bigint {
     if (isApicWindow(gpa)) return this.#own.read(gpa, bytes);
-    return this.#machine.readMemory(gpa, bytes)!;
+    return this.#machine.access.readMemory(gpa, bytes)!;
   }
 
   writeKernemu(_vcpu: number, gpa: number, bytes: number, value: bigint): void {
     if (isApicWindow(gpa)) this.#own.write(gpa, bytes, value);
-    else this.#machine.writeMemory(gpa, bytes, value);
+    else this.#machine.access.writeMemory(gpa, bytes, value);
   }
 }

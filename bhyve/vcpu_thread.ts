@@ -18,6 +18,7 @@ import type { Log } from "../vmm/device.ts";
 import { VmmError } from "../vmm/errno.ts";
 import { Counters, STAT } from "../vmm/statistics.ts";
 import type {
+  ApicEvent,
   GuestClock,
   LocalApic,
   PostedInterrupts,
@@ -33,11 +34,25 @@ import type { VcpuGate } from "./vcpu_gate.ts";
 
 /** Longest sleep, so that a call that got lost does no harm for long. */
 const LONGEST_SLEEP_MS = 1000;
+/** Looks for the next call after one was answered: they come in rows. */
+const LOOKS_AFTER_CALL = 30;
 /** A machine counts as halted where it is so for this long. */
 const HALTED_FOR_MS = 10;
 const NS_PER_MS = 1e6;
 const RFLAGS_IF = 0x200n;
 const REAL_MODE_CODE = 0x93;
+
+const APIC_STATISTICS: Readonly<Record<ApicEvent, number>> = {
+  interrupt: STAT.EXTERNAL_INTERRUPT,
+  extInt: STAT.EXTINT,
+  emptyEnd: STAT.EOI_WITHOUT_ISR,
+  ipi: STAT.IPI_SENT,
+  local: STAT.LVT_0,
+};
+// Indices in `LOCAL_INTERRUPTS`.
+const TIMER = 2;
+const ERROR = 3;
+const CMCI = 6;
 
 /** What a vCPU's thread is made of. */
 export interface VcpuThreadOptions {
@@ -62,8 +77,8 @@ export interface VcpuThreadOptions {
   >;
   /** An answer that a device in another thread gave to the access that exited. */
   takeAnswer?(): VmEntry | undefined;
-  /** Looks at what else this thread has to do. */
-  poll(): void;
+  /** Looks at what else this thread has to do: whether more of it may come at once. */
+  poll(): boolean;
   /** Does a request and answers it. */
   serve(request: MailedRequest): void;
 }
@@ -92,7 +107,8 @@ export class VcpuThread {
       bus: new CountedBus(options.devices, this.apic, this.counters),
       readTsc: () => BigInt(Math.floor(clock.now())),
       interrupts: lapic,
-      poll: () => this.#poll(),
+      poll: () => void this.#poll(),
+      countCpuid: () => this.counters.add(STAT.CPUID),
     });
     memory.shareCode(options.code);
     this.#restore();
@@ -122,6 +138,9 @@ export class VcpuThread {
     const { blocks, instructions } = this.cpu.statistics;
     this.counters.set(STAT.BLOCKS, blocks);
     this.counters.set(STAT.INSTRUCTIONS, instructions);
+    const { id, memory } = this.#options;
+    // vmm(4) counts a machine's memory with its first vCPU.
+    if (id === 0) this.counters.set(STAT.RESIDENT, memory.size);
     return this.counters.values();
   }
 
@@ -136,6 +155,15 @@ export class VcpuThread {
   nmi(): void {
     this.counters.add(STAT.NMI);
     this.cpu.injectNmi();
+  }
+
+  /** Something is counted. */
+  counted(event: ApicEvent, source = 0): void {
+    this.counters.add(APIC_STATISTICS[event] + source);
+    if (event !== "local") return;
+    if (source === TIMER) this.counters.add(STAT.APIC_TIMER);
+    if (source === ERROR) this.counters.add(STAT.APIC_ERROR);
+    if (source === CMCI) this.counters.add(STAT.APIC_CMC);
   }
 
   /** INIT. */
@@ -158,17 +186,18 @@ export class VcpuThread {
 
   // --- Running ---------------------------------------------------------------
 
-  // What is looked at between blocks and while it sleeps.
-  #poll(): void {
+  // What is looked at between blocks and while it sleeps: whether more may come at once.
+  #poll(): boolean {
     const { code, posted, lapic, clock, board, id, mail } = this.#options;
     code.drain();
     const received = posted.deliver(lapic);
     if (received > 0) this.counters.add(STAT.IPI_RECEIVED, received);
     clock.runDue();
-    this.#options.poll();
+    const isBusy = this.#options.poll();
     if (board.how !== SUSPEND.NONE || board.isPaused(id) || mail.isPending) {
       this.cpu.requestStop();
     }
+    return isBusy;
   }
 
   /** Runs until the machine ends. */
@@ -246,10 +275,12 @@ export class VcpuThread {
     const isOff = this.#isHalted && !this.#hasInterruptsOn;
     board.markHalted(id, isOff);
     let haltedSince: number | undefined;
+    let looks = 0;
     for (;;) {
       const mark = gate.mark;
-      this.#poll();
+      if (this.#poll()) looks = LOOKS_AFTER_CALL;
       if (this.#hasWork) break;
+      if (looks-- > 0) continue;
       if (isOff) haltedSince = this.#watchHalt(haltedSince);
       const wait = this.#sleepTime(haltedSince !== undefined);
       if (wait > 0) gate.wait(mark, wait);

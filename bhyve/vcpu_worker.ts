@@ -33,19 +33,21 @@ class OtherVcpu {
     const { memory, board, code, mail, posted } = parts;
     const { offset } = askClock(start.clocks[id]!, hostTime);
     const clock = new GuestClock(() => hostTime() + offset, 0);
-    const devices = new RemoteDevices(
+    const settings = settingsOf(configOf(plan), plan.name);
+    const devices = new RemoteDevices({
       board,
-      new LocalTimers(clock, board.times),
-      {
+      timers: new LocalTimers(clock, board.times),
+      thread: {
         vcpu: id,
         whileParked: (wait) => this.#vcpu.whileParked(wait),
       },
-    );
+      strictIo: settings.strictIo,
+    });
     const lapic = this.#makeApic(parts, clock, devices);
     this.#vcpu = new VcpuThread({
       id,
       plan,
-      settings: settingsOf(configOf(plan), plan.name),
+      settings,
       memory,
       state: start.states[id]!,
       code,
@@ -58,7 +60,7 @@ class OtherVcpu {
       log: THREAD_LOG,
       devices,
       takeAnswer: () => devices.takeAnswer(),
-      poll: () => {},
+      poll: () => false,
       serve: (request) =>
         answerRequest(
           post,
@@ -93,6 +95,7 @@ class OtherVcpu {
         init: () => this.#vcpu.init(),
         startup: (vector) => this.#vcpu.startup(vector),
         endOfInterrupt: (vector) => board.postEnd(vector),
+        counted: (event, source) => this.#vcpu.counted(event, source),
       },
     });
     for (let n = 0; n < vcpus; n++) {

@@ -53,6 +53,7 @@ class MachineThread {
       log: THREAD_LOG,
       attend: () => this.#vcpu.attend(),
       nmi: () => this.#vcpu.nmi(),
+      counted: (event, source) => this.#vcpu.counted(event, source),
     });
     this.#machine = machine;
     const lapic = machine.interrupts.lapics[0]!;
@@ -75,7 +76,7 @@ class MachineThread {
       posted,
       mail,
       log: THREAD_LOG,
-      devices: machine,
+      devices: machine.access,
       poll: () => machine.poll(),
       serve: (request) =>
         answerRequest(

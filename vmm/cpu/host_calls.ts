@@ -275,6 +275,7 @@ export class HostCalls {
 
   /** CPUID: EAX to EDX in SCRATCH. */
   queryCpuid(): number {
+    this.#options.countCpuid?.();
     const at = (n: number) => SCRATCH + 8 * n;
     const leaf = this.#words.word(at(0)) >>> 0;
     const subleaf = this.#words.word(at(2)) >>> 0;

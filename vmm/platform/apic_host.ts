@@ -26,7 +26,26 @@ export interface LocalApicHost {
   startup(vector: number): void;
   /** The end of a level-triggered interrupt, for the I/O APIC. */
   endOfInterrupt(vector: number): void;
+  /**
+   * Something happened that is counted.
+   *
+   * @param source which local interrupt was triggered: an index in `LOCAL_INTERRUPTS`
+   */
+  counted?(event: ApicEvent, source?: number): void;
 }
+
+/** What is counted. */
+export type ApicEvent =
+  /** the processor took an interrupt */
+  | "interrupt"
+  /** the interrupt that it took is the 8259s' */
+  | "extInt"
+  /** an interrupt ended while none was in service */
+  | "emptyEnd"
+  /** a message was sent by ICR */
+  | "ipi"
+  /** a local interrupt was triggered */
+  | "local";
 
 /** What a local APIC is made of. */
 export interface LocalApicOptions {

@@ -12,7 +12,7 @@ import type {
   MsiSink,
 } from "../device.ts";
 import { ApicBus, type ApicTarget } from "./apic_bus.ts";
-import type { ApicWords } from "./apic_host.ts";
+import type { ApicEvent, ApicWords } from "./apic_host.ts";
 import type { TimeStamp } from "./apic_timer.ts";
 import { APIC_BASE } from "./apic_window.ts";
 import { Hpet, HPET_BASE, HPET_LENGTH } from "./hpet.ts";
@@ -64,6 +64,8 @@ export interface InterruptsOptions {
   attend(vcpu: number): void;
   /** A non-maskable interrupt for a CPU. */
   nmi(vcpu: number): void;
+  /** Something of a CPU's local APIC is counted. */
+  counted?(vcpu: number, event: ApicEvent, source?: number): void;
   /** the time stamp counter of a CPU; the default counts guest nanoseconds */
   readonly tsc?: (vcpu: number) => TimeStamp;
   /** whether MSI destinations have 15 bits */
@@ -195,6 +197,7 @@ export class Interrupts implements Lifecycle {
             address: vector << 12,
           }),
         endOfInterrupt: (vector) => this.ioapic.endOfInterrupt(vector),
+        counted: (event, source) => this.#options.counted?.(id, event, source),
       },
     });
   }

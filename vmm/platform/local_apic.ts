@@ -105,6 +105,7 @@ export class LocalApic
       interrupt: (vector) => this.interrupt(vector),
       attend: () => this.#host.attend(),
       nmi: () => this.#host.nmi(),
+      triggered: (source) => this.#host.counted?.("local", source),
     });
     const tsc = options.tsc ??
       { read: () => BigInt(Math.floor(clock.now())), frequency: 1e9 };
@@ -166,8 +167,12 @@ export class LocalApic
   }
 
   acknowledge(): number {
+    this.#host.counted?.("interrupt");
     // As in vmm(4), the 8259s come first.
-    if (this.#local.isExtIntReady) return this.#local.acknowledgeExtInt();
+    if (this.#local.isExtIntReady) {
+      this.#host.counted?.("extInt");
+      return this.#local.acknowledgeExtInt();
+    }
     const vector = this.#vectors.acknowledge();
     return vector >= 0 ? vector : this.#registers[APIC.SVR]! & MESSAGE.VECTOR;
   }
@@ -359,6 +364,7 @@ export class LocalApic
   }
 
   #endOfInterrupt(): void {
+    if (this.#vectors.isIdle) this.#host.counted?.("emptyEnd");
     const vector = this.#vectors.end();
     if (vector >= 0) this.#host.endOfInterrupt(vector);
   }
@@ -379,6 +385,7 @@ export class LocalApic
     const isDeassert = (command & MESSAGE.LEVEL) !== 0 &&
       (command & MESSAGE.ASSERT) === 0;
     if (mode === DELIVERY.INIT && isDeassert) return;
+    this.#host.counted?.("ipi");
     const high = this.#registers[APIC.ICR_HIGH]!;
     const destination = this.#mode === APIC_MODE.X2APIC
       ? high
