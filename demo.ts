@@ -1,91 +1,48 @@
-// `deno task demo`: fetches a Linux guest from Debian packages and boots it to a
-// shell on this terminal. Ctrl-A x ends the machine at once.
+// `deno task demo`: fetches a Linux guest from Debian packages, loads it with bhyveload
+// and runs it with bhyve, to a shell on this terminal. Words are added to the kernel's
+// command line. Ends with bhyve's status: 1 when the guest was powered off.
 
-import { Mailbox, REQUEST } from "./bhyve/mailbox.ts";
-import type { EndMessage, MachinePlan, StartMessage } from "./bhyve/worker.ts";
+import { run } from "./bhyve/command.ts";
+import { processHost } from "./bhyve/host.ts";
+import { bhyveload } from "./bhyveload/command.ts";
 import { linuxGuest } from "./tests/guests/linux.ts";
+import { VmmRoot } from "./vmm/root/root.ts";
 
-const CTRL_A = 1;
-const EXIT_KEY = "x".charCodeAt(0);
-const STATUS_BY_REASON: Readonly<Record<number, number>> = {
-  1: 0,
-  2: 1,
-  3: 2,
-  4: 3,
-};
-const ERROR_STATUS = 4;
+const NAME = "demo";
+const MEMORY = "512M";
 
-function say(message: string): void {
-  console.error(`demo: ${message}`);
+function say(text: string): void {
+  Deno.stderr.writeSync(new TextEncoder().encode(`demo: ${text.trimEnd()}\n`));
 }
 
-// Sends the terminal's bytes to the guest; Ctrl-A x ends, Ctrl-A Ctrl-A is Ctrl-A.
-async function forwardInput(mailbox: Mailbox): Promise<void> {
-  let isPrefixed = false;
-  for await (const bytes of Deno.stdin.readable) {
-    const out: number[] = [];
-    for (const byte of bytes) {
-      if (isPrefixed && byte === EXIT_KEY) {
-        mailbox.request(REQUEST.STOP);
-        return;
-      }
-      if (!isPrefixed && byte === CTRL_A) {
-        isPrefixed = true;
-        continue;
-      }
-      isPrefixed = false;
-      out.push(byte);
-    }
-    let rest = new Uint8Array(out);
-    while (rest.length > 0) {
-      rest = rest.subarray(mailbox.send(rest));
-      if (rest.length > 0) await new Promise((go) => setTimeout(go, 10));
-    }
-  }
-}
-
-function runMachine(plan: MachinePlan, mailbox: Mailbox): Promise<EndMessage> {
-  const worker = new Worker(new URL("./bhyve/worker.ts", import.meta.url), {
-    type: "module",
-  });
-  return new Promise((resolve) => {
-    worker.onmessage = (event: MessageEvent<EndMessage>) => {
-      worker.terminate();
-      resolve(event.data);
-    };
-    worker.onerror = (event) => {
-      event.preventDefault();
-      resolve({ error: event.message });
-    };
-    const message: StartMessage = { plan, mailbox: mailbox.buffer };
-    worker.postMessage(message);
-  });
+async function demo(root: VmmRoot): Promise<number> {
+  const { kernel, initrd } = await linuxGuest(
+    undefined,
+    (message) => say(`${message} ...`),
+  );
+  const line = ["console=ttyS0", ...Deno.args].join(" ");
+  const status = await bhyveload(
+    [
+      ...["-m", MEMORY, "--kernel", kernel, "--initrd", initrd],
+      ...["--append", line, NAME],
+    ],
+    { out: say, err: say, root: () => root },
+  );
+  if (status !== 0) return status;
+  say("booting Linux: Ctrl-A x ends the machine, so does poweroff");
+  return await run([
+    ...["-H", "-m", MEMORY, "-s", "0,hostbridge", "-s", "3,virtio-rnd"],
+    ...["-s", "31,lpc", "-l", "com1,stdio", NAME],
+  ], processHost(root));
 }
 
 async function main(): Promise<number> {
-  const guest = await linuxGuest(undefined, (message) => say(`${message} ...`));
-  const mailbox = Mailbox.create();
-  const isTerminal = Deno.stdin.isTerminal();
-  say("booting Linux; Ctrl-A x ends the machine");
-  if (isTerminal) Deno.stdin.setRaw(true);
-  Deno.addSignalListener(
-    "SIGTERM",
-    () => mailbox.request(REQUEST.POWER_BUTTON),
-  );
-  void forwardInput(mailbox);
-  const words = Deno.args.join(" ");
-  const end = await runMachine({
-    memory: 512 << 20,
-    kernel: guest.kernel,
-    initrd: guest.initrd,
-    commandLine: `console=ttyS0 ${words}`.trim(),
-  }, mailbox);
-  if (isTerminal) Deno.stdin.setRaw(false);
-  if ("error" in end) {
-    say(end.error);
-    return ERROR_STATUS;
+  const directory = await Deno.makeTempDir({ prefix: "bhyve-demo-" });
+  try {
+    return await demo(new VmmRoot(`${directory}/vmm`));
+  } finally {
+    await Deno.remove(directory, { recursive: true });
   }
-  return STATUS_BY_REASON[end.how] ?? ERROR_STATUS;
 }
 
-Deno.exit(await main());
+if (import.meta.main) Deno.exit(await main());

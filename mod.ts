@@ -1,8 +1,26 @@
 /**
- * bhyve's machine monitor as a library: virtual x86-64 processors that need no
- * hardware support, no root and no kernel module.
+ * bhyve's machine monitor as a library: virtual x86-64 machines that need no hardware
+ * support, no root and no kernel module.
  *
- * A program gives a {@link VirtualCpu} memory and registers, runs it, and gets
+ * Machines live in a {@link VmmRoot}, as vmm(4)'s live in FreeBSD's kernel; libvmmapi's
+ * functions, in camel case, work on them whether they rest on disk or another process
+ * runs them:
+ *
+ * ```ts
+ * import * as vmm from "./mod.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const root = new vmm.VmmRoot(`${Deno.makeTempDirSync()}/vmm`);
+ * const ctx = await vmm.vmOpenf("demo", vmm.VMMAPI_OPEN.CREATE, root);
+ * await vmm.vmSetupMemory(ctx, 64 << 20);
+ * vmm.vmMapGpa(ctx, 0x1000, 2)!.set([0xeb, 0xfe]); // jmp .
+ * const vcpu = vmm.vmVcpuOpen(ctx, 0);
+ * await vmm.vmSetRegister(vcpu, vmm.REGISTER.RIP, 0x1000n);
+ * assertEquals(await vmm.vmGetRegister(vcpu, vmm.REGISTER.RIP), 0x1000n);
+ * await vmm.vmDestroy(ctx);
+ * ```
+ *
+ * The processor is of use alone, too. A program gives a {@link VirtualCpu} memory and registers, runs it, and gets
  * typed exits with the codes and payloads of vmm(4):
  *
  * ```ts
@@ -81,3 +99,35 @@ export {
   SEGMENT_NUMBERS,
 } from "./vmm/cpu/registers.ts";
 export type { CpuState, PendingEvent } from "./vmm/cpu/save.ts";
+export { ERRNO, type ErrnoName, errnoText, VmmError } from "./vmm/errno.ts";
+export {
+  CPU_SET,
+  type CpuTopology,
+  type Gla2Gpa,
+  type GuestPaging,
+  type InOnly,
+  type IoctlRow,
+  type IoctlScope,
+  type IsaIrq,
+  MAX_VCPUS,
+  type MemoryMap,
+  type MemorySegment,
+  type NoFields,
+  PROT,
+  requestWord,
+  type VcpuId,
+  VM_IOCTLS,
+  type VmIn,
+  type VmOut,
+  type VmRequest,
+  type VmRequests,
+} from "./vmm/ioctl.ts";
+export type { DeviceState } from "./vmm/device.ts";
+export { ClaimedNode } from "./vmm/root/claimed_node.ts";
+export { RootPaths } from "./vmm/root/paths.ts";
+export { type ClaimOptions, VmmRoot } from "./vmm/root/root.ts";
+export type { RequestHandler } from "./vmm/root/server.ts";
+export type { VcpuState, VmState } from "./vmm/root/state.ts";
+export { STATISTICS } from "./vmm/statistics.ts";
+export type { MappedMemory, VmmDevice } from "./vmm/vmm_device.ts";
+export * from "./vmm/vmmapi.ts";

@@ -1,12 +1,14 @@
 // `deno task bench NAME`: the project's measurements. Each prints a Markdown table
 // for `bench/README.md`.
 
+import { benchBoot } from "./boot/main.ts";
 import { benchCpu } from "./cpu/main.ts";
 import { benchGuest } from "./guest/main.ts";
 
 const BENCHES: Readonly<
   Record<string, (args: readonly string[]) => Promise<void>>
 > = {
+  boot: benchBoot,
   cpu: benchCpu,
   guest: benchGuest,
 };

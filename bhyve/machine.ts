@@ -1,367 +1,223 @@
-// A machine put together: memory, one processor, platform, PCI devices, firmware
-// tables; and its loop, which runs the processor and sleeps while it is halted.
+// A machine's devices put together: buses, interrupt controllers, PCI, chipset, firmware
+// tables. They are all in one thread, that of vCPU 0; other vCPUs reach them by calls.
 
-import { LpcBridge } from "../devices/lpc/bridge.ts";
 import { Chipset } from "../devices/lpc/chipset.ts";
 import type { PciDevice, PciLocation } from "../devices/pci/device.ts";
 import { PciHost } from "../devices/pci/host.ts";
 import { bhyveWindows } from "../devices/pci/windows.ts";
+import { createDevice } from "../devices/registry.ts";
 import type { CharBackend } from "../devices/uart/char_backend.ts";
-import type { ComName } from "../devices/uart/com_port.ts";
+import { COM_PORTS, type ComName } from "../devices/uart/com_port.ts";
 import { Bus } from "../vmm/bus.ts";
-import { type DeviceBus, VirtualCpu } from "../vmm/cpu/cpu.ts";
-import { EXIT_CODE, SUSPEND, type VmEntry } from "../vmm/cpu/exits.ts";
-import { GuestMemory } from "../vmm/cpu/guest_memory.ts";
+import type { ConfigNode } from "../vmm/config.ts";
+import { SUSPEND } from "../vmm/cpu/exits.ts";
+import type { GuestMemory } from "../vmm/cpu/guest_memory.ts";
 import type { Lifecycle, Log } from "../vmm/device.ts";
-import { acpiInMemory } from "../vmm/firmware/acpi/mod.ts";
-import {
-  type MachineDescription,
-  PLATFORM,
-  type Window,
-} from "../vmm/firmware/description.ts";
-import { mptable } from "../vmm/firmware/mptable.ts";
-import { parseUuid, smbios } from "../vmm/firmware/smbios.ts";
-import { applyStart, type StartState } from "../vmm/loader/start.ts";
-import { GuestClock } from "../vmm/platform/clock.ts";
-import { Interrupts } from "../vmm/platform/interrupts.ts";
-import type { LocalApic } from "../vmm/platform/local_apic.ts";
+import { VmmError } from "../vmm/errno.ts";
+import { Interrupts, PostedInterrupts } from "../vmm/platform/mod.ts";
+import type { ApicEvent, ApicTarget, GuestClock } from "../vmm/platform/mod.ts";
+import { type Board, MACHINE_FLAG } from "./board.ts";
+import { ChannelBackend } from "./char_channel.ts";
+import { DeviceAccess } from "./device_access.ts";
+import { firmwareTables } from "./firmware.ts";
 import { GuestRam } from "./guest_ram.ts";
+import type { MachineSettings } from "./machine_settings.ts";
+import type { MachinePlan } from "./plan.ts";
 
-/** RAM below 4 GiB ends here at most (`vmm(4)`'s lowmem limit). */
-const LOWMEM_LIMIT = 3 * 2 ** 30;
-const HIGHMEM_BASE = 4 * 2 ** 30;
-/** Longest sleep of a halted machine, so that it looks at its host now and then. */
-const LONGEST_SLEEP_MS = 1000;
-const NS_PER_MS = 1e6;
-const RFLAGS_IF = 0x200n;
-const MSR_APIC_BASE = 0x1b;
-const MSR_TSC_DEADLINE = 0x6e0;
-const MSR_X2APIC = 0x800;
-const MSR_X2APIC_LAST = 0xbff;
-
-/** Why a machine stopped: `enum vm_suspend_how`. */
-export type SuspendReason = (typeof SUSPEND)[keyof typeof SUSPEND];
-
-/** A device and where it is. */
-export interface PlacedDevice {
-  readonly location: PciLocation;
-  /** makes the device on a machine */
-  readonly make: (parts: MachineParts) => PciDevice;
-}
-
-/** What a device may be made from. */
-export interface MachineParts {
-  readonly ram: GuestRam;
-  readonly clock: GuestClock;
-  readonly log: Log;
-}
-
-/** What a machine is made from. */
+/** What a machine's devices are made from. */
 export interface MachineOptions {
-  /** bytes of RAM, a multiple of 1 MiB */
-  readonly memory: number;
-  /** UUID for SMBIOS, as text */
-  readonly uuid: string;
-  /** devices besides the platform's own */
-  readonly devices: readonly PlacedDevice[];
-  /** slot of the LPC bridge on bus 0; none without */
-  readonly lpcSlot?: number;
-  /** what COM ports are connected to */
-  readonly backends?: Readonly<Partial<Record<ComName, CharBackend>>>;
-  /** seconds since 1970 in the zone that the guest sees */
-  readonly wallClock: () => number;
+  readonly plan: MachinePlan;
+  readonly config: ConfigNode;
+  readonly settings: MachineSettings;
+  readonly memory: GuestMemory;
+  readonly clock: GuestClock;
+  readonly board: Board;
+  /** local APICs of the vCPUs from 1 on, in their threads */
+  readonly others: readonly ApicTarget[];
   readonly log: Log;
-  /** called between instructions, at least every few hundred microseconds of work */
-  readonly poll: () => void;
-  /** waits for the host or for a time, while the machine is halted */
-  readonly sleep: (milliseconds: number) => void;
+  /** vCPU 0 should look at its interrupts. */
+  attend(): void;
+  /** A non-maskable interrupt for vCPU 0. */
+  nmi(): void;
+  /** Something of vCPU 0's local APIC is counted. */
+  counted(event: ApicEvent, source?: number): void;
 }
 
-/** A machine with one processor. */
+/** A machine's devices. */
 export class Machine {
   readonly ram: GuestRam;
-  readonly clock: GuestClock;
   readonly interrupts: Interrupts;
   readonly pci: PciHost;
   readonly chipset: Chipset;
-  readonly cpu: VirtualCpu;
-  readonly lowmem: number;
-  readonly highmem: number;
+  /** the devices by address */
+  readonly access: DeviceAccess;
   readonly #options: MachineOptions;
   readonly #ports = new Bus("port");
   readonly #memoryBus = new Bus("memory");
   readonly #devices: Lifecycle[] = [];
-  #suspended: SuspendReason = SUSPEND.NONE;
+  readonly #chars = new Map<string, ChannelBackend>();
 
+  /** @throws {Error} where a device cannot be made from its configuration */
   constructor(options: MachineOptions) {
     this.#options = options;
-    this.lowmem = Math.min(options.memory, LOWMEM_LIMIT);
-    this.highmem = options.memory - this.lowmem;
-    const memory = this.#makeMemory();
+    const { plan, memory, board, others, settings } = options;
     this.ram = new GuestRam(memory);
-    this.clock = new GuestClock(() => performance.now() * NS_PER_MS);
-    this.interrupts = new Interrupts({
-      vcpus: 1,
+    this.ram.onWritten((offset, length) => memory.dropCode(offset, length));
+    this.interrupts = this.#makeInterrupts();
+    this.access = new DeviceAccess({
       ports: this.#ports,
       memory: this.#memoryBus,
-      clock: this.clock,
-      wallClock: options.wallClock,
-      attend: () => this.cpu.attend(),
-      nmi: () => this.cpu.injectNmi(),
+      board,
+      vcpus: others.length + 1,
+      strictIo: settings.strictIo,
+      acknowledge: () => this.interrupts.pic.acknowledge(),
     });
-    this.cpu = this.#makeCpu(memory);
-    this.ram.onWritten((offset, length) => memory.dropCode(offset, length));
     this.pci = new PciHost({
       ports: this.#ports,
       memory: this.#memoryBus,
       interrupts: this.interrupts,
       msi: this.interrupts.msi,
-      windows: bhyveWindows(this.highmem),
+      windows: bhyveWindows(plan.highmem),
       bootRom: false,
     });
     this.chipset = this.#makeChipset();
     this.#addDevices();
+    if (plan.rtc !== null) this.interrupts.rtc.restore(plan.rtc);
+    this.#writeTables(settings);
   }
 
-  #makeMemory(): GuestMemory {
-    const { lowmem, highmem } = this;
-    const memory = new GuestMemory(lowmem + highmem);
-    memory.map({ gpa: 0, length: lowmem, offset: 0, writable: true });
-    if (highmem > 0) {
-      memory.map({
-        gpa: HIGHMEM_BASE,
-        length: highmem,
-        offset: lowmem,
-        writable: true,
-      });
-    }
-    return memory;
-  }
-
-  #makeCpu(memory: GuestMemory): VirtualCpu {
-    const { interrupts, clock } = this;
-    const lapic = interrupts.lapics[0]!;
-    const poll = () => {
-      clock.runDue();
-      this.#options.poll();
-    };
-    return new VirtualCpu({
-      memory,
-      bus: this.#deviceBus(),
-      readTsc: () => BigInt(Math.floor(clock.now())),
-      interrupts: {
-        pending: () => lapic.pending(),
-        acknowledge: () => lapic.acknowledge(),
-        get taskPriority() {
-          return lapic.taskPriority;
-        },
-        set taskPriority(value: number) {
-          lapic.taskPriority = value;
-        },
-      },
-      poll,
+  #makeInterrupts(): Interrupts {
+    const { clock, settings, board, others } = this.#options;
+    const zone = settings.localTime ? new Date().getTimezoneOffset() * 60 : 0;
+    return new Interrupts({
+      vcpus: 1,
+      others,
+      words: [new PostedInterrupts(board.postedWords(0))],
+      times: board.times,
+      ports: this.#ports,
+      memory: this.#memoryBus,
+      clock,
+      wallClock: () => Date.now() / 1000 - zone,
+      attend: () => this.#options.attend(),
+      nmi: () => this.#options.nmi(),
+      counted: (_vcpu, event, source) => this.#options.counted(event, source),
+      intrChanged: (level) => board.set(MACHINE_FLAG.INTR, level),
     });
   }
 
-  #deviceBus(): DeviceBus {
-    const ones = (bytes: number) => 2 ** (8 * bytes) - 1;
-    const lapic = this.interrupts.lapics[0]!;
-    return {
-      readPort: (port, bytes) => {
-        const range = this.#ports.find(port, bytes);
-        if (range === undefined) return ones(bytes);
-        return Number(range.handler.read(port - range.start, bytes));
-      },
-      writePort: (port, bytes, value) => {
-        const range = this.#ports.find(port, bytes);
-        range?.handler.write(port - range.start, bytes, BigInt(value));
-        return true;
-      },
-      readMemory: (gpa, bytes) => {
-        const range = this.#memoryBus.find(gpa, bytes);
-        if (range === undefined) return (1n << BigInt(8 * bytes)) - 1n;
-        return BigInt(range.handler.read(gpa - range.start, bytes));
-      },
-      writeMemory: (gpa, bytes, value) => {
-        const range = this.#memoryBus.find(gpa, bytes);
-        range?.handler.write(gpa - range.start, bytes, value);
-        return true;
-      },
-      readMsr: (index) => readApicMsr(lapic, index),
-      writeMsr: (index, value) => writeApicMsr(lapic, index, value),
-    };
-  }
-
   #makeChipset(): Chipset {
+    const { config, board } = this.#options;
+    const names = Object.keys(COM_PORTS) as ComName[];
+    const backends = names.map((name) => {
+      const path = config.get(`lpc.${name}.path`);
+      return [name, path === undefined ? undefined : this.#openChar(path)];
+    });
     return new Chipset({
       ports: this.#ports,
       interrupts: this.interrupts,
       pci: this.pci,
-      lpc: this.#options.lpcSlot !== undefined,
-      backends: this.#options.backends ?? {},
+      lpc: pciNodes(config).some(({ node }) => node.get("device") === "lpc"),
+      backends: Object.fromEntries(backends.filter(([, b]) => b !== undefined)),
       events: {
-        reset: () => this.suspend(SUSPEND.RESET),
-        powerOff: () => this.suspend(SUSPEND.POWEROFF),
+        reset: () => this.#suspend(SUSPEND.RESET),
+        powerOff: () => this.#suspend(SUSPEND.POWEROFF),
+        acpiChanged: (enabled) => board.set(MACHINE_FLAG.ACPI, enabled),
       },
     });
   }
 
+  // The first reason counts.
+  #suspend(how: number): void {
+    try {
+      this.#options.board.suspend(how);
+    } catch (error) {
+      if (!(error instanceof VmmError)) throw error;
+    }
+  }
+
+  // Two devices with one text share the backend, as they would share the terminal.
+  #openChar(path: string): CharBackend {
+    const known = this.#chars.get(path);
+    if (known !== undefined) return known;
+    const buffer = this.#options.plan.chars[path];
+    if (buffer === undefined) {
+      throw new Error(`Cannot use TTY backend "${path}": it was not opened`);
+    }
+    const backend = new ChannelBackend(buffer);
+    this.#chars.set(path, backend);
+    return backend;
+  }
+
   #addDevices(): void {
-    const { devices, lpcSlot, log } = this.#options;
-    const { ram, clock } = this;
-    for (const { location, make } of devices) {
-      const device = make({ ram, clock, log });
+    for (const { location, node } of pciNodes(this.#options.config)) {
+      const device = this.#createDevice(location, node);
       this.pci.add(location, device);
       this.#devices.push(device);
-    }
-    if (lpcSlot !== undefined) {
-      const bridge = new LpcBridge(this.pci.pirq);
-      this.pci.add({ bus: 0, slot: lpcSlot, func: 0 }, bridge);
-      this.#devices.push(bridge);
     }
     this.pci.finish();
   }
 
-  // --- Firmware ------------------------------------------------------------
-
-  /** What the firmware tables tell the guest. */
-  describe(): MachineDescription {
-    const { lpcSlot } = this.#options;
-    return {
-      vcpus: 1,
-      lowmem: this.lowmem,
-      highmem: this.highmem,
-      buses: this.pci.buses.map((number) => {
-        const windows = this.pci.busWindows(number);
-        const window = (w?: { base: number; limit: number }): Window => ({
-          start: w?.base ?? 0,
-          length: w === undefined ? 0 : w.limit - w.base,
-        });
-        return {
-          number,
-          io: window(windows?.io),
-          memory32: window(windows?.mem32),
-          memory64: window(windows?.mem64),
-          interrupts: this.pci.intxRoutes.filter((r) => r.bus === number).map(
-            (r) => ({
-              slot: r.slot,
-              pin: r.pin - 1,
-              pirq: r.pirq,
-              gsi: r.ioapicPin,
-            }),
-          ),
-        };
-      }),
-      ...(lpcSlot === undefined ? {} : { lpcSlot }),
-    };
+  #createDevice(location: PciLocation, node: ConfigNode): PciDevice {
+    const { clock, log, settings } = this.#options;
+    return createDevice(node.get("device") ?? "", {
+      location,
+      node,
+      memory: this.ram,
+      clock,
+      log,
+      pirq: this.pci.pirq,
+      virtioMsix: settings.virtioMsix,
+      openChar: (path) => this.#openChar(path),
+    });
   }
 
-  /** Writes the MP, SMBIOS and ACPI tables into memory. */
-  writeTables(): void {
-    const machine = this.describe();
-    const put = (gpa: number, bytes: Uint8Array) => {
+  #writeTables(settings: MachineSettings): void {
+    const { plan, config } = this.#options;
+    for (
+      const { gpa, bytes } of firmwareTables(plan, config, this.pci, settings)
+    ) {
       this.ram.view(gpa, bytes.length)!.set(bytes);
       this.ram.written(gpa, bytes.length);
-    };
-    put(PLATFORM.MPTABLE, mptable(machine));
-    const uuid = parseUuid(this.#options.uuid);
-    const topology = { sockets: 1, cores: 1, threads: 1 };
-    put(PLATFORM.SMBIOS, smbios(machine, { uuid, ...topology }));
-    for (const { gpa, bytes } of acpiInMemory(machine)) put(gpa, bytes);
-  }
-
-  /** Puts the processor where a loader left it. */
-  start(state: StartState): void {
-    applyStart(this.cpu, state);
-  }
-
-  // --- Running -------------------------------------------------------------
-
-  /** Suspends the machine; the first reason counts. */
-  suspend(how: SuspendReason): void {
-    if (this.#suspended === SUSPEND.NONE) this.#suspended = how;
-    this.cpu.requestStop();
-  }
-
-  /** Presses the power button; answers whether the guest listens to it. */
-  pressPowerButton(): boolean {
-    return this.chipset.acpi.pressPowerButton();
-  }
-
-  /** Runs until the machine is suspended. */
-  run(): SuspendReason {
-    let entry: VmEntry | undefined;
-    while (this.#suspended === SUSPEND.NONE) {
-      const exit = this.cpu.run(entry);
-      entry = undefined;
-      switch (exit.code) {
-        case EXIT_CODE.HLT:
-          this.#halt(exit.rflags);
-          break;
-        case EXIT_CODE.SUSPENDED:
-          this.suspend(exit.how);
-          break;
-        case EXIT_CODE.RDMSR:
-        case EXIT_CODE.WRMSR:
-          // Unknown registers fault, as with `x86.strictmsr`.
-          entry = { fault: true };
-          break;
-        case EXIT_CODE.REQIDLE:
-        case EXIT_CODE.PAUSE:
-          break;
-        default:
-          throw new MachineError(
-            `Cannot handle exit ${exit.code} at RIP 0x${exit.rip.toString(16)}`,
-          );
-      }
-    }
-    return this.#suspended;
-  }
-
-  // Sleeps until something may have happened.
-  #halt(rflags: bigint): void {
-    if ((rflags & RFLAGS_IF) === 0n) {
-      this.suspend(SUSPEND.HALT);
-      return;
-    }
-    const lapic = this.interrupts.lapics[0]!;
-    while (this.#suspended === SUSPEND.NONE) {
-      this.clock.runDue();
-      this.#options.poll();
-      if (lapic.pending()) return;
-      const deadline = this.clock.nextDeadline();
-      const wait = deadline === undefined
-        ? LONGEST_SLEEP_MS
-        : (deadline - this.clock.now()) / NS_PER_MS;
-      if (wait > 0) this.#options.sleep(Math.min(wait, LONGEST_SLEEP_MS));
     }
   }
+
+  // --- What other threads want ---------------------------------------------
+
+  /**
+   * Looks at what other threads left: calls, ends of interrupts, input.
+   *
+   * @returns whether another vCPU waited for an answer
+   */
+  poll(): boolean {
+    const { board } = this.#options;
+    const hasAnswered = this.access.answerCalls();
+    board.takeEnds((vector) => this.interrupts.ioapic.endOfInterrupt(vector));
+    for (const backend of this.#chars.values()) backend.poll();
+    if (
+      board.has(MACHINE_FLAG.POWER_BUTTON) &&
+      board.set(MACHINE_FLAG.POWER_BUTTON, false)
+    ) this.chipset.acpi.pressPowerButton();
+    return hasAnswered;
+  }
 }
 
-function isApicMsr(index: number): boolean {
-  return index === MSR_TSC_DEADLINE ||
-    (index >= MSR_X2APIC && index <= MSR_X2APIC_LAST);
-}
-
-function readApicMsr(lapic: LocalApic, index: number): bigint | undefined {
-  if (index === MSR_APIC_BASE) return lapic.base;
-  return isApicMsr(index) ? lapic.readMsr(index) : undefined;
-}
-
-function writeApicMsr(
-  lapic: LocalApic,
-  index: number,
-  value: bigint,
-): "done" | "fault" | "unknown" {
-  if (index !== MSR_APIC_BASE && !isApicMsr(index)) return "unknown";
-  const isDone = index === MSR_APIC_BASE
-    ? lapic.setBase(value)
-    : lapic.writeMsr(index, value);
-  return isDone ? "done" : "fault";
-}
-
-/** The machine cannot go on. */
-export class MachineError extends Error {
-  /** the class, for messages */
-  override readonly name = "MachineError";
+/** The PCI functions of a configuration, by place. */
+export function pciNodes(
+  config: ConfigNode,
+): { readonly location: PciLocation; readonly node: ConfigNode }[] {
+  const found = (config.find("pci")?.nodes ?? []).flatMap((bus) =>
+    bus.nodes.flatMap((slot) =>
+      slot.nodes.filter((node) => node.get("device") !== undefined)
+        .map((node) => ({
+          location: {
+            bus: Number(bus.name),
+            slot: Number(slot.name),
+            func: Number(node.name),
+          },
+          node,
+        }))
+    )
+  );
+  const key = ({ bus, slot, func }: PciLocation) => bus << 8 | slot << 3 | func;
+  return found.sort((a, b) => key(a.location) - key(b.location));
 }

@@ -12,6 +12,7 @@ import { wholeNumber } from "../vmm/c_number.ts";
 import { getopt } from "../vmm/getopt.ts";
 import { parseMemsize } from "../vmm/memsize.ts";
 import { addDomain, type MemoryDomain, memoryDomains } from "./domains.ts";
+import { LOADER_KEYS } from "./loader_keys.ts";
 import { addLpcDevice, LPC_DEVICES } from "./lpc.ts";
 import { OptionError, refuse, STATUS } from "./option_error.ts";
 import { addSlot, EMULATIONS } from "./slots.ts";
@@ -290,7 +291,10 @@ export function usage(): string[] {
     const option = argument === undefined ? letter : `${letter} ${argument}`;
     return `       -${option}: ${help}`;
   });
-  return ["Usage: bhyve [options] <vmname>", ...rows];
+  const keys = LOADER_KEYS.map(([setting, help]) =>
+    `       -o ${setting}: ${help}`
+  );
+  return ["Usage: bhyve [options] <vmname>", ...rows, ...keys];
 }
 
 const SPEC = [...OPTIONS].map(([letter, { argument }]) =>

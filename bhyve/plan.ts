@@ -16,8 +16,8 @@ export interface MachinePlan {
   readonly highmem: number;
   /** what the vCPUs start from, by number; null: as after reset, waiting for SIPI */
   readonly vcpus: readonly (VcpuState | null)[];
-  /** interrupt controllers and timers at the start; null: as after power-on */
-  readonly interrupts: DeviceState | null;
+  /** the real-time clock with its memory at the start; null: as after power-on */
+  readonly rtc: DeviceState | null;
   /** channels of TTY backends, by what the configuration calls them (`stdio`) */
   readonly chars: Readonly<Record<string, SharedArrayBuffer>>;
   /** files that the machine's threads may read and write, and nothing else */

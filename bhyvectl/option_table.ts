@@ -1,6 +1,8 @@
 // Every option of bhyvectl(8) as a row: its argument, on which hosts it exists,
 // and its place in the order in which the command acts.
 
+import { DESCRIPTORS, READABLE, SELECTORS, WRITABLE } from "./registers.ts";
+
 /** On which hosts an option exists. */
 export type Availability = "any" | "amd64" | "intel" | "amd";
 
@@ -20,13 +22,21 @@ export interface CtlOption {
   readonly isGetter?: boolean;
 }
 
+function named(prefix: string, names: string | readonly string[]): string[] {
+  const list = typeof names === "string" ? names.trim().split(/\s+/) : names;
+  return list.map((name) => prefix + name);
+}
+
 function plain(availability: Availability, ...names: string[]): CtlOption[] {
   return names.map((name) => ({ name, availability }));
 }
 
-function getters(availability: Availability, names: string): CtlOption[] {
-  return names.trim().split(/\s+/).map((name) => ({
-    name: `get-${name}`,
+function getters(
+  availability: Availability,
+  names: string | readonly string[],
+): CtlOption[] {
+  return named("get-", names).map((name) => ({
+    name,
     availability,
     isGetter: true,
   }));
@@ -45,8 +55,8 @@ function valued(
   }));
 }
 
-function setters(registers: string): CtlOption[] {
-  return registers.trim().split(/\s+/).flatMap((register) =>
+function setters(registers: readonly string[]): CtlOption[] {
+  return registers.flatMap((register) =>
     valued("amd64", "number", { [`set-${register}`]: register.toUpperCase() })
   );
 }
@@ -67,17 +77,11 @@ const MACHINE_INDEPENDENT: readonly CtlOption[] = [
   ...valued("any", "text", { checkpoint: "filename", suspend: "filename" }),
 ];
 
-const SEGMENTS = "ds es fs gs ss cs tr ldtr";
-const SELECTORS = "cs ds es fs gs ss tr ldtr";
-const DESCRIPTORS = `${SEGMENTS} gdtr idtr`;
-const WRITABLE = "efer cr0 cr2 cr3 cr4 dr0 dr1 dr2 dr3 dr6 dr7 rsp rip rax " +
-  "rflags";
-const READABLE = "efer cr0 cr2 cr3 cr4 dr0 dr1 dr2 dr3 dr6 dr7 rsp rip rax " +
-  "rbx rcx rdx rsi rdi rbp r8 r9 r10 r11 r12 r13 r14 r15 rflags";
-
-function descriptors(prefix: string): string {
-  return DESCRIPTORS.split(" ").map((name) => prefix + name).join(" ");
-}
+// GS comes before FS in the usage, but behind it in the output.
+const DESCRIPTOR_OPTIONS = [
+  ...["ds", "es", "gs", "fs"],
+  ...DESCRIPTORS.slice(["ds", "es", "gs", "fs"].length),
+];
 
 const AMD64: readonly CtlOption[] = [
   ...setters(WRITABLE),
@@ -86,13 +90,15 @@ const AMD64: readonly CtlOption[] = [
     "desc-limit": "LIMIT",
     "desc-access": "ACCESS",
   }),
-  ...plain("amd64", ...descriptors("set-desc-").split(" ")),
+  ...plain("amd64", ...named("set-desc-", DESCRIPTOR_OPTIONS)),
   ...setters(SELECTORS),
-  ...valued("amd64", "int", { "set-x2apic-state": "state" }),
+  ...valued("amd64", "number", { "set-x2apic-state": "state" }),
   ...valued("amd64", "pptdev", { "unassign-pptdev": "bus/slot.func" }),
   ...plain("amd64", "inject-nmi"),
   ...valued("amd64", "int", { "assert-lapic-lvt": "pin" }),
-  ...getters("amd64", `${READABLE} ${descriptors("desc-")} ${SELECTORS}`),
+  ...getters("amd64", READABLE),
+  ...getters("amd64", named("desc-", DESCRIPTOR_OPTIONS)),
+  ...getters("amd64", SELECTORS),
   ...getters("amd64", "x2apic-state eptp exception-bitmap"),
   ...getters("amd64", "io-bitmap-address tsc-offset"),
   ...getters("amd64", "msr-bitmap-address msr-bitmap guest-pat"),
@@ -128,10 +134,6 @@ export const CTL_OPTIONS: readonly CtlOption[] = [
   ...AMD64,
   ...VENDORS,
 ];
-
-function named(prefix: string, names: string): string[] {
-  return names.trim().split(/\s+/).map((name) => prefix + name);
-}
 
 /** The options that do something, in the order in which the command does them. */
 export const ACTION_ORDER: readonly string[] = [

@@ -3,6 +3,7 @@
 
 import { atoi, strtoul } from "../vmm/c_number.ts";
 import { getoptLong, type GivenOption } from "../vmm/getopt.ts";
+import { HELP } from "./help.ts";
 import { ACTION_ORDER, CTL_OPTIONS, type CtlOption } from "./option_table.ts";
 
 /** The virtual machine's host, as far as options depend on it. */
@@ -54,7 +55,7 @@ export interface CtlCommand {
   readonly actions: readonly CtlAction[];
 }
 
-/** A command line that is refused. */
+/** A command line that is refused, or that asks for help. */
 export interface CtlUsage {
   readonly kind: "exit";
   readonly status: number;
@@ -130,36 +131,52 @@ function operandsOf(given: Given): CtlOperands {
   };
 }
 
+function refused(err: readonly string[]): CtlUsage {
+  return { kind: "exit", status: 1, out: [], err };
+}
+
+type KnownOptions = ReadonlyMap<string, CtlOption>;
+
+// Which options take an argument. bhyvectl(8) has no --help: it answers with the usage
+// as to any unknown option. Here that is no error.
+function specOf(known: KnownOptions): Map<string, boolean> {
+  const spec = [...known].map(([name, { argument }]) =>
+    [name, argument !== undefined] as const
+  );
+  return new Map([...spec, ["help", false]]);
+}
+
+function actionsOf(given: Given, known: KnownOptions): CtlAction[] {
+  const getAll = given.has("get-all");
+  return ACTION_ORDER.flatMap((name) => {
+    const option = known.get(name);
+    if (option === undefined) return [];
+    const isWanted = given.has(name) || (getAll && option.isGetter === true);
+    return isWanted ? [actionOf(option, given.get(name))] : [];
+  });
+}
+
 /** Parses a command line, without the program's name. */
 export function parseCtlOptions(
   args: readonly string[],
   host: CtlHost,
 ): CtlCommand | CtlUsage {
   const known = new Map(ctlOptions(host).map((o) => [o.name, o]));
-  const spec = new Map(
-    [...known].map(([name, o]) => [name, o.argument !== undefined]),
-  );
-  const { options, error } = getoptLong(args, spec);
+  const { options, error } = getoptLong(args, specOf(known));
   const given: Given = new Map(options.map((o) => [o.option, o.argument]));
-  if (error !== undefined || isRefused(given, options)) {
-    const first = error === undefined ? [] : [`bhyvectl: ${error}`];
-    const err = [...first, ...ctlUsage(host)];
-    return { kind: "exit", status: 1, out: [], err };
+  const usage = ctlUsage(host);
+  if (error !== undefined) return refused([`bhyvectl: ${error}`, ...usage]);
+  if (given.has("help")) {
+    return { kind: "exit", status: 0, out: [...usage, ...HELP], err: [] };
   }
-  const getAll = given.has("get-all");
-  const actions = ACTION_ORDER.flatMap((name) => {
-    const option = known.get(name);
-    if (option === undefined) return [];
-    const isWanted = given.has(name) || (getAll && option.isGetter === true);
-    return isWanted ? [actionOf(option, given.get(name))] : [];
-  });
+  if (isRefused(given, options)) return refused(usage);
   return {
     kind: "run",
     vm: given.get("vm")!,
     cpu: atoi(given.get("cpu") ?? "0"),
     create: given.has("create"),
-    getAll,
+    getAll: given.has("get-all"),
     operands: operandsOf(given),
-    actions,
+    actions: actionsOf(given, known),
   };
 }

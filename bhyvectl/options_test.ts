@@ -78,6 +78,32 @@ Deno.test("The usage has the name first and then every option", () => {
   assertEquals([status, out, err], [1, [], usage]);
 });
 
+Deno.test("The usage has the machine's options, the registers', the vendor's", () => {
+  const names = ctlUsage(AMD).slice(1).map((line) =>
+    /^ {7}\[--([\w-]+)(?:=<[^>]+>)?\]$/.exec(line)?.[1]
+  );
+  assertEquals(names.slice(0, 20), [
+    ...["cpu", "set-mem", "capname", "setcap", "getcap", "get-stats"],
+    ...["get-memmap", "get-memseg", "get-all", "run", "create", "destroy"],
+    ...["force-reset", "force-poweroff", "get-active-cpus", "get-debug-cpus"],
+    ...["get-suspended-cpus", "get-cpu-topology", "checkpoint", "suspend"],
+  ]);
+  assertEquals(names.slice(20, 23), ["set-efer", "set-cr0", "set-cr2"]);
+  assertEquals(names.slice(-8), [
+    ...["get-vmcb-intercepts", "get-vmcb-asid", "get-vmcb-exit-details"],
+    ...["get-vmcb-tlb-ctrl", "get-vmcb-virq", "get-avic-apic-bar"],
+    ...["get-avic-backing-page", "get-avic-table"],
+  ]);
+  const withArguments = ["[--set-cr3=<CR3>]", "[--setcap=<0|1>]"]
+    .concat("[--set-x2apic-state=<state>]", "[--get-gpa-pmap=<gpa>]")
+    .concat("[--assert-lapic-lvt=<pin>]", "[--set-rtc-time=<secs>]")
+    .concat("[--rtc-nvram-offset=<offset>]", "[--set-rtc-nvram=<val>]")
+    .concat("[--desc-access=<ACCESS>]", "[--set-ldtr=<LDTR>]");
+  for (const text of withArguments) {
+    assert(ctlUsage(AMD).includes(`       ${text}`), text);
+  }
+});
+
 Deno.test("getopt_long's messages come before the usage", () => {
   const rows: [string, string][] = [
     ["--nothing", "bhyvectl: unrecognized option `--nothing'"],

@@ -42,7 +42,9 @@ export interface DeviceMemory {
 
 /** A device's state for a snapshot: plain data with its kind and version. */
 export interface DeviceState {
+  /** what it is the state of */
   readonly kind: string;
+  /** version of the layout */
   readonly version: number;
 }
 

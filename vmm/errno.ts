@@ -58,11 +58,14 @@ export function errnoText(code: ErrnoName): string {
 
 /** A request of vmm(4) that failed. */
 export class VmmError extends Error {
+  /** the class, for messages */
   override readonly name = "VmmError";
   /** its number in FreeBSD's errno(2) */
   readonly errno: number;
 
   /**
+   * Makes one.
+   *
    * @param code its name, such as `EINVAL`
    * @param detail what was wrong with what; the text of the number by default
    */

@@ -4,7 +4,7 @@
 // process. Structures are objects with the C structures' field names; buffers and
 // lengths that only C needs are left out.
 
-import type { VmExit } from "./cpu/exits.ts";
+import type { VmEntry, VmExit } from "./cpu/exits.ts";
 import type { SegmentDescriptor } from "./cpu/options.ts";
 import type { RegisterNumber } from "./cpu/registers.ts";
 
@@ -32,7 +32,9 @@ export interface MemorySegment {
 
 /** `struct vm_memmap`: a part of a segment at guest-physical addresses. */
 export interface MemoryMap {
+  /** guest-physical address */
   readonly gpa: bigint;
+  /** number of the segment */
   readonly segid: number;
   /** offset in the segment */
   readonly segoff: number;
@@ -46,8 +48,11 @@ export interface MemoryMap {
 
 /** `struct vm_cpu_topology`. */
 export interface CpuTopology {
+  /** packages */
   readonly sockets: number;
+  /** cores in a package */
   readonly cores: number;
+  /** threads in a core */
   readonly threads: number;
   /** limit of this machine; ignored where a topology is set */
   readonly maxcpus: number;
@@ -62,81 +67,116 @@ export const CPU_SET = { ACTIVE: 0, SUSPENDED: 1, DEBUG: 2 } as const;
 /** Most vCPUs that a machine can have. */
 export const MAX_VCPUS = 16;
 
-interface Vcpu {
+/** Whom a request is for. */
+export interface VcpuId {
   /** number of the vCPU */
   readonly cpuid: number;
 }
 
-interface IsaIrq {
+/** Inputs of the interrupt controllers. */
+export interface IsaIrq {
   /** 0 to 15 */
   readonly atpic_irq: number;
   /** pin of the I/O APIC, or -1 for none */
   readonly ioapic_irq: number;
 }
 
-interface Gla2Gpa {
+/** A translation. */
+export interface Gla2Gpa {
+  /** the access */
   in: {
     readonly vcpuid: number;
     readonly prot: number;
     readonly gla: bigint;
     readonly paging: GuestPaging;
   };
+  /** the address, or that there is a fault */
   out: { readonly fault: boolean; readonly gpa: bigint };
 }
 
-type None = Readonly<Record<never, never>>;
-interface In<T> {
+/** No fields. */
+export type NoFields = Readonly<Record<never, never>>;
+/** A request that answers nothing. */
+export interface InOnly<T> {
+  /** what goes in */
   in: T;
-  out: None;
+  /** nothing */
+  out: NoFields;
 }
 
 /** What goes in and comes out of each request. */
 export interface VmRequests {
-  VM_RUN: { in: Vcpu; out: { readonly vm_exit: VmExit } };
-  VM_SET_CAPABILITY: In<
-    Vcpu & { readonly captype: number; readonly capval: number }
+  /** Runs a vCPU until an exit. */
+  VM_RUN: {
+    in: VcpuId & {
+      /** the answer to the exit before, where it asks for one */
+      readonly entry: VmEntry | null;
+    };
+    out: { readonly vm_exit: VmExit };
+  };
+  /** Sets a capability of `CAPABILITY`. */
+  VM_SET_CAPABILITY: InOnly<
+    VcpuId & { readonly captype: number; readonly capval: number }
   >;
+  /** Reads a capability. */
   VM_GET_CAPABILITY: {
-    in: Vcpu & { readonly captype: number };
+    in: VcpuId & { readonly captype: number };
     out: { readonly capval: number };
   };
-  VM_SUSPEND: In<{ readonly how: number }>;
-  VM_REINIT: In<None>;
+  /** Suspends the machine for a reason of `SUSPEND`. */
+  VM_SUSPEND: InOnly<{ readonly how: number }>;
+  /** Resets the machine. */
+  VM_REINIT: InOnly<NoFields>;
+  /** Reads the nested page table entries of an address. */
   VM_GET_GPA_PMAP: {
     in: { readonly gpa: bigint };
     out: { readonly pte: readonly bigint[] };
   };
+  /** Translates a linear address as the guest would. */
   VM_GLA2GPA: Gla2Gpa;
+  /** Translates a linear address; the guest does not notice. */
   VM_GLA2GPA_NOFAULT: Gla2Gpa;
-  VM_ALLOC_MEMSEG: In<MemorySegment>;
+  /** Makes a memory segment. */
+  VM_ALLOC_MEMSEG: InOnly<MemorySegment>;
+  /** Reads a memory segment. */
   VM_GET_MEMSEG: { in: { readonly segid: number }; out: MemorySegment };
-  VM_MMAP_MEMSEG: In<MemoryMap>;
+  /** Maps a part of a segment. */
+  VM_MMAP_MEMSEG: InOnly<MemoryMap>;
+  /** Reads the first mapping that ends above an address. */
   VM_MMAP_GETNEXT: { in: { readonly gpa: bigint }; out: MemoryMap };
-  VM_MUNMAP_MEMSEG: In<{ readonly gpa: bigint; readonly len: number }>;
-  VM_SET_REGISTER: In<
-    Vcpu & { readonly regnum: number; readonly regval: bigint }
+  /** Removes a mapping. */
+  VM_MUNMAP_MEMSEG: InOnly<{ readonly gpa: bigint; readonly len: number }>;
+  /** Writes a register. */
+  VM_SET_REGISTER: InOnly<
+    VcpuId & { readonly regnum: number; readonly regval: bigint }
   >;
+  /** Reads a register. */
   VM_GET_REGISTER: {
-    in: Vcpu & { readonly regnum: number };
+    in: VcpuId & { readonly regnum: number };
     out: { readonly regval: bigint };
   };
-  VM_SET_SEGMENT_DESCRIPTOR: In<
-    Vcpu & { readonly regnum: number; readonly desc: SegmentDescriptor }
+  /** Writes a segment's hidden part. */
+  VM_SET_SEGMENT_DESCRIPTOR: InOnly<
+    VcpuId & { readonly regnum: number; readonly desc: SegmentDescriptor }
   >;
+  /** Reads a segment's hidden part. */
   VM_GET_SEGMENT_DESCRIPTOR: {
-    in: Vcpu & { readonly regnum: number };
+    in: VcpuId & { readonly regnum: number };
     out: { readonly desc: SegmentDescriptor };
   };
-  VM_SET_REGISTER_SET: In<
-    Vcpu & {
+  /** Writes registers. */
+  VM_SET_REGISTER_SET: InOnly<
+    VcpuId & {
       readonly regnums: readonly number[];
       readonly regvals: readonly bigint[];
     }
   >;
+  /** Reads registers. */
   VM_GET_REGISTER_SET: {
-    in: Vcpu & { readonly regnums: readonly number[] };
+    in: VcpuId & { readonly regnums: readonly number[] };
     out: { readonly regvals: readonly bigint[] };
   };
+  /** Reads a register of a device that vmm(4) has. */
   VM_GET_KERNEMU_DEV: {
     in: {
       readonly vcpuid: number;
@@ -146,78 +186,106 @@ export interface VmRequests {
     };
     out: { readonly value: bigint };
   };
-  VM_SET_KERNEMU_DEV: In<{
+  /** Writes a register of a device that vmm(4) has. */
+  VM_SET_KERNEMU_DEV: InOnly<{
     readonly vcpuid: number;
     readonly access_width: number;
     readonly gpa: bigint;
     readonly value: bigint;
   }>;
+  /** Reads the event at the last exit and the pending one. */
   VM_GET_INTINFO: {
     in: { readonly vcpuid: number };
     out: { readonly info1: bigint; readonly info2: bigint };
   };
-  VM_SET_INTINFO: In<{ readonly vcpuid: number; readonly info1: bigint }>;
-  VM_INJECT_EXCEPTION: In<
-    Vcpu & {
+  /** Sets the pending event. */
+  VM_SET_INTINFO: InOnly<{ readonly vcpuid: number; readonly info1: bigint }>;
+  /** Injects an exception. */
+  VM_INJECT_EXCEPTION: InOnly<
+    VcpuId & {
       readonly vector: number;
       readonly error_code: number;
       readonly error_code_valid: boolean;
       readonly restart_instruction: boolean;
     }
   >;
-  VM_LAPIC_IRQ: In<Vcpu & { readonly vector: number }>;
-  VM_INJECT_NMI: In<Vcpu>;
-  VM_IOAPIC_ASSERT_IRQ: In<{ readonly irq: number }>;
-  VM_IOAPIC_DEASSERT_IRQ: In<{ readonly irq: number }>;
-  VM_IOAPIC_PULSE_IRQ: In<{ readonly irq: number }>;
-  VM_LAPIC_MSI: In<{ readonly msg: bigint; readonly addr: bigint }>;
-  /** `cpuid` -1: every vCPU; `vector`: index in the local vector table */
-  VM_LAPIC_LOCAL_IRQ: In<Vcpu & { readonly vector: number }>;
-  VM_IOAPIC_PINCOUNT: { in: None; out: { readonly pincount: number } };
-  VM_RESTART_INSTRUCTION: In<{ readonly vcpuid: number }>;
+  /** Raises an interrupt of a local APIC. */
+  VM_LAPIC_IRQ: InOnly<VcpuId & { readonly vector: number }>;
+  /** Latches a non-maskable interrupt. */
+  VM_INJECT_NMI: InOnly<VcpuId>;
+  /** Asserts a pin of the I/O APIC. */
+  VM_IOAPIC_ASSERT_IRQ: InOnly<{ readonly irq: number }>;
+  /** Deasserts a pin of the I/O APIC. */
+  VM_IOAPIC_DEASSERT_IRQ: InOnly<{ readonly irq: number }>;
+  /** Asserts and deasserts a pin of the I/O APIC. */
+  VM_IOAPIC_PULSE_IRQ: InOnly<{ readonly irq: number }>;
+  /** Sends a message-signalled interrupt. */
+  VM_LAPIC_MSI: InOnly<{ readonly msg: bigint; readonly addr: bigint }>;
+  /** Raises a local interrupt by its index in the table; vCPU -1: of every one. */
+  VM_LAPIC_LOCAL_IRQ: InOnly<VcpuId & { readonly vector: number }>;
+  /** Counts the pins of the I/O APIC. */
+  VM_IOAPIC_PINCOUNT: { in: NoFields; out: { readonly pincount: number } };
+  /** Makes a vCPU do its last instruction again. */
+  VM_RESTART_INSTRUCTION: InOnly<{ readonly vcpuid: number }>;
+  /** Reads counters. */
   VM_STATS: {
-    in: Vcpu & { readonly index: number };
+    in: VcpuId & { readonly index: number };
     out: {
       /** seconds and microseconds since 1970 */
       readonly tv: readonly [number, number];
       readonly statbuf: readonly bigint[];
     };
   };
+  /** Says what a counter counts. */
   VM_STAT_DESC: {
     in: { readonly index: number };
     out: { readonly desc: string };
   };
-  VM_SET_X2APIC_STATE: In<Vcpu & { readonly state: number }>;
-  VM_GET_X2APIC_STATE: { in: Vcpu; out: { readonly state: number } };
+  /** Lets a local APIC be in x2APIC mode or not. */
+  VM_SET_X2APIC_STATE: InOnly<VcpuId & { readonly state: number }>;
+  /** Reads whether a local APIC may be in x2APIC mode. */
+  VM_GET_X2APIC_STATE: { in: VcpuId; out: { readonly state: number } };
+  /** Reads the HPET's capabilities. */
   VM_GET_HPET_CAPABILITIES: {
-    in: None;
+    in: NoFields;
     out: { readonly capabilities: number };
   };
-  VM_SET_TOPOLOGY: In<CpuTopology>;
-  VM_GET_TOPOLOGY: { in: None; out: CpuTopology };
-  VM_ISA_ASSERT_IRQ: In<IsaIrq>;
-  VM_ISA_DEASSERT_IRQ: In<IsaIrq>;
-  VM_ISA_PULSE_IRQ: In<IsaIrq>;
-  /** `trigger`: 0 edge, 1 level */
-  VM_ISA_SET_IRQ_TRIGGER: In<
+  /** Sets the topology. */
+  VM_SET_TOPOLOGY: InOnly<CpuTopology>;
+  /** Reads the topology. */
+  VM_GET_TOPOLOGY: { in: NoFields; out: CpuTopology };
+  /** Asserts an ISA interrupt. */
+  VM_ISA_ASSERT_IRQ: InOnly<IsaIrq>;
+  /** Deasserts an ISA interrupt. */
+  VM_ISA_DEASSERT_IRQ: InOnly<IsaIrq>;
+  /** Pulses an ISA interrupt. */
+  VM_ISA_PULSE_IRQ: InOnly<IsaIrq>;
+  /** Makes an ISA interrupt edge (0) or level (1). */
+  VM_ISA_SET_IRQ_TRIGGER: InOnly<
     { readonly atpic_irq: number; readonly trigger: number }
   >;
-  VM_ACTIVATE_CPU: In<{ readonly vcpuid: number }>;
+  /** Activates a vCPU. */
+  VM_ACTIVATE_CPU: InOnly<{ readonly vcpuid: number }>;
+  /** Reads a set of vCPUs. */
   VM_GET_CPUS: {
     in: { readonly which: number };
     out: { readonly cpus: readonly number[] };
   };
-  /** `vcpuid` -1: every vCPU */
-  VM_SUSPEND_CPU: In<{ readonly vcpuid: number }>;
-  /** `vcpuid` -1: every vCPU */
-  VM_RESUME_CPU: In<{ readonly vcpuid: number }>;
+  /** Holds a vCPU for a debugger; -1: every one. */
+  VM_SUSPEND_CPU: InOnly<{ readonly vcpuid: number }>;
+  /** Lets a held vCPU go on; -1: every one. */
+  VM_RESUME_CPU: InOnly<{ readonly vcpuid: number }>;
+  /** Reads a byte of the clock's memory. */
   VM_RTC_READ: {
     in: { readonly offset: number };
     out: { readonly value: number };
   };
-  VM_RTC_WRITE: In<{ readonly offset: number; readonly value: number }>;
-  VM_RTC_SETTIME: In<{ readonly secs: bigint }>;
-  VM_RTC_GETTIME: { in: None; out: { readonly secs: bigint } };
+  /** Writes a byte of the clock's memory. */
+  VM_RTC_WRITE: InOnly<{ readonly offset: number; readonly value: number }>;
+  /** Sets the clock. */
+  VM_RTC_SETTIME: InOnly<{ readonly secs: bigint }>;
+  /** Reads the clock. */
+  VM_RTC_GETTIME: { in: NoFields; out: { readonly secs: bigint } };
 }
 
 /** The name of a request. */
@@ -229,10 +297,11 @@ export type VmOut<R extends VmRequest> = VmRequests[R]["out"];
 
 /**
  * Where a request is done: by one vCPU, whose number is in its `cpuid` or `vcpuid`,
- * while that vCPU is idle; by the machine's own thread; or anywhere, since what it
- * concerns is shared.
+ * while that vCPU is idle; by the machine's own thread; anywhere, since what it
+ * concerns is shared by all threads; or from the machine's description, which does not
+ * change while it runs.
  */
-export type IoctlScope = "vcpu" | "machine" | "shared";
+export type IoctlScope = "vcpu" | "machine" | "shared" | "static";
 
 /** A request as the header file declares it. */
 export interface IoctlRow {
@@ -242,6 +311,7 @@ export interface IoctlRow {
   readonly direction: "none" | "in" | "out" | "inout";
   /** bytes of the C structure (LP64) */
   readonly size: number;
+  /** where it is done */
   readonly scope: IoctlScope;
 }
 
@@ -261,14 +331,14 @@ export const VM_IOCTLS: Readonly<Record<VmRequest, IoctlRow>> = {
   VM_GET_CAPABILITY: row(3, "inout", 16, "vcpu"),
   VM_SUSPEND: row(4, "in", 4, "shared"),
   VM_REINIT: row(5, "none", 0, "machine"),
-  VM_GET_GPA_PMAP: row(12, "inout", 48, "machine"),
+  VM_GET_GPA_PMAP: row(12, "inout", 48, "static"),
   VM_GLA2GPA: row(13, "inout", 56, "vcpu"),
-  VM_ALLOC_MEMSEG: row(14, "in", 56, "machine"),
-  VM_GET_MEMSEG: row(15, "inout", 56, "machine"),
-  VM_MMAP_MEMSEG: row(16, "in", 40, "machine"),
-  VM_MMAP_GETNEXT: row(17, "inout", 40, "machine"),
+  VM_ALLOC_MEMSEG: row(14, "in", 56, "static"),
+  VM_GET_MEMSEG: row(15, "inout", 56, "static"),
+  VM_MMAP_MEMSEG: row(16, "in", 40, "static"),
+  VM_MMAP_GETNEXT: row(17, "inout", 40, "static"),
   VM_GLA2GPA_NOFAULT: row(18, "inout", 56, "vcpu"),
-  VM_MUNMAP_MEMSEG: row(19, "in", 16, "machine"),
+  VM_MUNMAP_MEMSEG: row(19, "in", 16, "static"),
   VM_SET_REGISTER: row(20, "in", 16, "vcpu"),
   VM_GET_REGISTER: row(21, "inout", 16, "vcpu"),
   VM_SET_SEGMENT_DESCRIPTOR: row(22, "in", 24, "vcpu"),
@@ -287,15 +357,15 @@ export const VM_IOCTLS: Readonly<Record<VmRequest, IoctlRow>> = {
   VM_IOAPIC_PULSE_IRQ: row(35, "in", 4, "machine"),
   VM_LAPIC_MSI: row(36, "in", 16, "machine"),
   VM_LAPIC_LOCAL_IRQ: row(37, "in", 8, "machine"),
-  VM_IOAPIC_PINCOUNT: row(38, "out", 4, "machine"),
+  VM_IOAPIC_PINCOUNT: row(38, "out", 4, "static"),
   VM_RESTART_INSTRUCTION: row(39, "in", 4, "vcpu"),
   VM_STATS: row(50, "inout", 544, "vcpu"),
-  VM_STAT_DESC: row(51, "inout", 132, "shared"),
+  VM_STAT_DESC: row(51, "inout", 132, "static"),
   VM_SET_X2APIC_STATE: row(60, "in", 8, "vcpu"),
   VM_GET_X2APIC_STATE: row(61, "inout", 8, "vcpu"),
   VM_GET_HPET_CAPABILITIES: row(62, "out", 4, "machine"),
-  VM_SET_TOPOLOGY: row(63, "in", 8, "machine"),
-  VM_GET_TOPOLOGY: row(64, "out", 8, "machine"),
+  VM_SET_TOPOLOGY: row(63, "in", 8, "static"),
+  VM_GET_TOPOLOGY: row(64, "out", 8, "static"),
   VM_ISA_ASSERT_IRQ: row(80, "in", 8, "machine"),
   VM_ISA_DEASSERT_IRQ: row(81, "in", 8, "machine"),
   VM_ISA_PULSE_IRQ: row(82, "in", 8, "machine"),

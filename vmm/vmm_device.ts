@@ -46,6 +46,12 @@ export interface VmmDevice {
    */
   mapMemory(): Promise<MappedMemory>;
 
+  /**
+   * Lets go of the machine, which stays as it was before `mapMemory`: what was done
+   * since is forgotten.
+   */
+  abandon(): Promise<void>;
+
   /** Lets go of the machine, which stays. */
   close(): Promise<void>;
 }

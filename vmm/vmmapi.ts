@@ -3,7 +3,7 @@
 // C returns through pointers are returned; errors are thrown as `VmmError` with the
 // errno. Left out: PCI passthrough, which needs devices of a FreeBSD host.
 
-import type { VmExit } from "./cpu/exits.ts";
+import type { VmEntry, VmExit } from "./cpu/exits.ts";
 import type { SegmentDescriptor } from "./cpu/options.ts";
 import { REGISTER } from "./cpu/registers.ts";
 import { VmmError } from "./errno.ts";
@@ -47,13 +47,17 @@ export const VM_MMAP = { NONE: 0, ALL: 1 } as const;
 
 /** An open machine: `struct vmctx`. */
 export interface VmContext {
+  /** where it is */
   readonly root: VmmRoot;
+  /** its device */
   readonly device: VmmDevice;
+  /** its name */
   readonly name: string;
   /** `VM_MEM_F` bits */
   memflags: number;
-  /** bytes below 4 GiB and above, once `vmSetupMemory` was called */
+  /** bytes of memory below 4 GiB, once `vmSetupMemory` was called */
   lowmem: number;
+  /** bytes of memory from 4 GiB on, once `vmSetupMemory` was called */
   highmem: number;
   /** what `vmSetupMemory` mapped */
   memory: MappedMemory | undefined;
@@ -61,7 +65,9 @@ export interface VmContext {
 
 /** A vCPU of an open machine: `struct vcpu`. */
 export interface VcpuHandle {
+  /** the machine */
   readonly ctx: VmContext;
+  /** its number */
   readonly vcpuid: number;
 }
 
@@ -97,36 +103,42 @@ export async function vmOpenf(
   flags: number,
   root: VmmRoot = VmmRoot.default(),
 ): Promise<VmContext> {
-  const destroyOnClose = (flags & VMMAPI_OPEN.CREATE_DESTROY_ON_CLOSE) !== 0;
-  const mayCreate = destroyOnClose || (flags & VMMAPI_OPEN.CREATE) !== 0;
+  if ((flags & VMMAPI_OPEN.CREATE_DESTROY_ON_CLOSE) !== 0) {
+    const options = { monitor: true, create: true };
+    return contextOf(root, await root.claim(name, options));
+  }
   const mayReinit = (flags & VMMAPI_OPEN.REINIT) !== 0;
-  const isMade = mayCreate &&
-    await createUnlessThere(root, name, { destroyOnClose, mayReinit });
-  const device = await root.open(name);
-  const ctx: VmContext = {
+  const mayCreate = (flags & VMMAPI_OPEN.CREATE) !== 0;
+  const isMade = mayCreate && await createUnlessThere(root, name, mayReinit);
+  const ctx = contextOf(root, await root.open(name));
+  if (mayReinit && !isMade) await vmReinit(ctx);
+  return ctx;
+}
+
+/** The handle of a device that is open. */
+export function contextOf(root: VmmRoot, device: VmmDevice): VmContext {
+  return {
     root,
     device,
-    name,
+    name: device.name,
     memflags: 0,
     lowmem: 0,
     highmem: 0,
     memory: undefined,
   };
-  if (mayReinit && !isMade) await vmReinit(ctx);
-  return ctx;
 }
 
 async function createUnlessThere(
   root: VmmRoot,
   name: string,
-  options: { destroyOnClose: boolean; mayReinit: boolean },
+  mayBeThere: boolean,
 ): Promise<boolean> {
   try {
-    await root.create(name, { destroyOnClose: options.destroyOnClose });
+    await root.create(name);
     return true;
   } catch (error) {
     const isThere = error instanceof VmmError && error.code === "EEXIST";
-    if (isThere && options.mayReinit) return false;
+    if (isThere && mayBeThere) return false;
     throw error;
   }
 }
@@ -377,7 +389,9 @@ export async function vmGetGpaPmap(
 
 /** A translated address; `fault`: the guest got an exception instead. */
 export interface Translation {
+  /** whether there was a fault */
   readonly fault: boolean;
+  /** guest-physical address */
   readonly gpa: bigint;
 }
 
@@ -442,9 +456,19 @@ export async function vmResumeAllCpus(ctx: VmContext): Promise<void> {
   await call(ctx, "VM_RESUME_CPU", { vcpuid: -1 });
 }
 
-/** Runs a vCPU until an exit. @throws {VmmError} EINVAL where it is not active, EBUSY */
-export async function vmRun({ ctx, vcpuid }: VcpuHandle): Promise<VmExit> {
-  return (await call(ctx, "VM_RUN", { cpuid: vcpuid })).vm_exit;
+/**
+ * Runs a vCPU of a machine at rest until an exit. The machine is this process's alone
+ * from then on, until `vmClose`.
+ *
+ * @param entry the answer to the exit before, where it asks for one; without it, the
+ *   instruction that exited is tried again
+ * @throws {VmmError} EINVAL where it is not active, EBUSY where another process has it
+ */
+export async function vmRun(
+  { ctx, vcpuid }: VcpuHandle,
+  entry: VmEntry | null = null,
+): Promise<VmExit> {
+  return (await call(ctx, "VM_RUN", { cpuid: vcpuid, entry })).vm_exit;
 }
 
 /** Reads a register by number. @throws {VmmError} EINVAL */
@@ -555,6 +579,7 @@ export async function vmSetX2apicState(
 
 /** An exception to inject. */
 export interface InjectedException {
+  /** 0 to 31 but not 8 */
   readonly vector: number;
   /** undefined where it pushes none */
   readonly errorCode?: number;
@@ -744,6 +769,7 @@ export function vmApicid2vcpu(_ctx: VmContext, apicid: number): number {
 
 /** An access to a register of a device that vmm(4) itself has. */
 export interface KernemuAccess {
+  /** guest-physical address */
   readonly gpa: bigint;
   /** 1, 2, 4 or 8 */
   readonly bytes: number;

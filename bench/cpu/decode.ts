@@ -2,6 +2,7 @@
 // by iced-x86 and made into records, without executing it.
 
 import { Cpuid } from "../../vmm/cpu/cpuid.ts";
+import { InstructionSet } from "../../vmm/cpu/instruction_set.ts";
 import { BlockCache } from "../../vmm/cpu/block_cache.ts";
 import type { Definition } from "../../vmm/cpu/form.ts";
 import { MODE } from "../../vmm/cpu/mode.ts";
@@ -23,6 +24,7 @@ export function measureDecode(code: Uint8Array, runs: number): number {
     threads: 1,
     x2apic: false,
   });
+  const instructions = new InstructionSet(cpuid);
   const handlers = new Map<Definition, number>();
   const state = new DataView(new ArrayBuffer(STATE_PAGES * 65536));
   let best = Infinity;
@@ -37,7 +39,7 @@ export function measureDecode(code: Uint8Array, runs: number): number {
         handlers.set(definition, handlers.size);
         return handlers.size - 1;
       },
-      supports: (c) => cpuid.supports(c),
+      supports: (c) => instructions.supports(c),
       protect: () => {},
       nextPage: () => undefined,
       threshold: () => 0,

@@ -1,36 +1,53 @@
-// `deno task bench guest DIR [WORDS]`: boots the kernel and initrd of a directory in
-// a machine of its own and prints when each line of its console came. The guest's
-// command line is "console=ttyS0" and the words, such as "bench".
+// `deno task bench guest DIR [WORDS]`: boots the vmlinuz and initrd.img of a directory
+// with bhyveload and bhyve, its console on standard output. The guest's command line is
+// "console=ttyS0" and the words, such as "bench" for a guest that has benchmarks.
 
-import type { EndMessage } from "../../bhyve/worker.ts";
-import { Mailbox } from "../../bhyve/mailbox.ts";
+import { run } from "../../bhyve/command.ts";
+import { processHost } from "../../bhyve/host.ts";
+import { bhyveload } from "../../bhyveload/command.ts";
+import { VmmRoot } from "../../vmm/root/root.ts";
+
+const NAME = "bench";
+const MEMORY = "512M";
+
+function say(text: string): void {
+  Deno.stderr.writeSync(new TextEncoder().encode(text));
+}
+
+async function boot(
+  root: VmmRoot,
+  directory: string,
+  words: readonly string[],
+): Promise<number> {
+  const files = [`${directory}/vmlinuz`, `${directory}/initrd.img`] as const;
+  const status = await bhyveload(
+    [
+      ...["-m", MEMORY, "--kernel", files[0], "--initrd", files[1]],
+      ...["--append", ["console=ttyS0", ...words].join(" "), NAME],
+    ],
+    { out: say, err: say, root: () => root },
+  );
+  if (status !== 0) return status;
+  return await run([
+    ...["-H", "-m", MEMORY, "-s", "0,hostbridge", "-s", "31,lpc"],
+    ...["-l", "com1,stdio", NAME],
+  ], processHost(root));
+}
 
 /** Boots the guest in `args[0]`. */
 export async function benchGuest(args: readonly string[]): Promise<void> {
-  const [directory, ...words] = args;
-  if (directory === undefined) {
+  const [guest, ...words] = args;
+  if (guest === undefined) {
     console.error("usage: deno task bench guest DIR [WORDS]");
     Deno.exit(2);
   }
+  const directory = await Deno.makeTempDir({ prefix: "bhyve-bench-" });
   const start = performance.now();
-  const worker = new Worker(
-    new URL("../../bhyve/worker.ts", import.meta.url),
-    { type: "module" },
-  );
-  const end = await new Promise<EndMessage>((resolve, reject) => {
-    worker.onmessage = (event: MessageEvent<EndMessage>) => resolve(event.data);
-    worker.onerror = (event) => reject(new Error(event.message));
-    worker.postMessage({
-      plan: {
-        memory: 512 << 20,
-        kernel: `${directory}/vmlinuz`,
-        initrd: `${directory}/initrd.img`,
-        commandLine: ["console=ttyS0", ...words].join(" "),
-      },
-      mailbox: Mailbox.create().buffer,
-    });
-  });
-  worker.terminate();
-  const seconds = (performance.now() - start) / 1000;
-  console.log(JSON.stringify({ seconds, ...end }));
+  try {
+    const status = await boot(new VmmRoot(`${directory}/vmm`), guest, words);
+    const seconds = ((performance.now() - start) / 1000).toFixed(2);
+    console.log(`status ${status} after ${seconds} seconds`);
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
 }

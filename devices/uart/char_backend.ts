@@ -11,12 +11,16 @@ export interface CharSink {
    * it again when `ready` is called
    */
   offer(bytes: Uint8Array): number;
+  /** Called when the backend takes output again after it had no room. */
+  drained?(): void;
 }
 
 /** The host's end of a serial line. */
 export interface CharBackend {
-  /** Takes a byte that the guest sent. */
+  /** Takes a byte that the guest sent; it is lost where there is no room. */
   write(byte: number): void;
+  /** Bytes that `write` takes now; default: any number. */
+  room?(): number;
   /** Tells who takes the input from now on. */
   onInput(sink: CharSink): void;
   /** Called when there is room again after an offer was not taken whole. */

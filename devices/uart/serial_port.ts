@@ -4,12 +4,7 @@
 import type { BusHandler } from "../../vmm/bus.ts";
 import type { DeviceState } from "../../vmm/device.ts";
 import { part, queue, StateSchema, u8 } from "../state.ts";
-import {
-  type CharBackend,
-  type CharSink,
-  InputQueue,
-  NO_BACKEND,
-} from "./char_backend.ts";
+import { type CharBackend, InputQueue, NO_BACKEND } from "./char_backend.ts";
 import { Uart16550, UART_REGISTERS, UART_STATE } from "./uart16550.ts";
 
 // A few screens of pasted text.
@@ -42,14 +37,13 @@ export class SerialPort {
     this.uart = new Uart16550({
       interrupt,
       transmit: (byte) => backend.write(byte),
+      room: () => backend.room?.() ?? Infinity,
       flushInput: () => this.#queue.clear(),
     });
-    backend.onInput(this.#queue);
-  }
-
-  /** What takes input; the backend was given it already. */
-  get input(): CharSink {
-    return this.#queue;
+    backend.onInput({
+      offer: (bytes) => this.#queue.offer(bytes),
+      drained: () => this.uart.transmitterEmptied(),
+    });
   }
 
   #pump(): void {

@@ -12,10 +12,14 @@ import { PciUart } from "./pci_uart.ts";
 class TestBackend implements CharBackend {
   readonly output: number[] = [];
   readies = 0;
+  free = Infinity;
   sink!: CharSink;
 
   write(byte: number) {
     this.output.push(byte);
+  }
+  room() {
+    return this.free;
   }
   onInput(sink: CharSink) {
     this.sink = sink;
@@ -72,6 +76,16 @@ Deno.test("ComPort drops waiting input when the guest clears the FIFO", () => {
   backend.sink.offer(new Uint8Array(100));
   handler.write(2, 1, 3n);
   assertEquals((handler.read(5, 1) as number) & 1, 0);
+});
+
+Deno.test("ComPort raises THRE when a slow backend has room again", () => {
+  const { line, backend, handler } = com();
+  backend.free = 15;
+  handler.write(1, 1, 2n);
+  assertEquals([handler.read(5, 1), line.pulses], [0, 0]);
+  backend.free = 16;
+  backend.sink.drained!();
+  assertEquals([handler.read(5, 1), line.pulses], [0x60, 1]);
 });
 
 Deno.test("ComPort takes two registers at a time", () => {

@@ -1,7 +1,7 @@
 // The 16550A UART as a pure state machine (National Semiconductor PC16550D data sheet,
-// section 8). Sending takes no time and bit rates mean nothing, so THRE and TEMT are
-// always set, and the character time-out of the receiver is at once. Outside loopback
-// DCD and DSR are asserted and CTS and RI are not, as in bhyve.
+// section 8). Bit rates mean nothing: a character is sent at once while the line has
+// room, and THRE and TEMT say whether it has; the character time-out of the receiver is
+// at once. Outside loopback DCD and DSR are asserted and CTS and RI are not, as in bhyve.
 
 import type { DeviceState } from "../../vmm/device.ts";
 import { flag, queue, StateSchema, u8 } from "../state.ts";
@@ -12,6 +12,8 @@ export interface UartPins {
   interrupt(level: boolean): void;
   /** A character left the transmitter. */
   transmit(byte: number): void;
+  /** Characters that the line takes now. */
+  room(): number;
   /** The guest emptied the receiver: what waits behind it is stale too. */
   flushInput(): void;
 }
@@ -154,9 +156,22 @@ export class Uart16550 {
 
   #readLsr(): number {
     const ready = this.#s.received.length > 0 ? LSR_READY : 0;
-    const value = this.#s.lsr | LSR_THRE | LSR_TEMT | ready;
+    const empty = this.#isTransmitterEmpty() ? LSR_THRE | LSR_TEMT : 0;
+    const value = this.#s.lsr & LSR_OVERRUN | empty | ready;
     this.#s.lsr &= ~LSR_OVERRUN;
     return value;
+  }
+
+  // THRE lets a driver send a whole FIFO without looking again.
+  #isTransmitterEmpty(): boolean {
+    const looped = (this.#s.mcr & MCR_LOOP) !== 0;
+    return looped || this.pins.room() >= FIFO_SIZE;
+  }
+
+  /** The line has room again, after `room` said that it had not. */
+  transmitterEmptied(): void {
+    this.#s.threPending = true;
+    this.#update();
   }
 
   #readMsr(): number {
@@ -183,14 +198,15 @@ export class Uart16550 {
   }
 
   #transmit(byte: number): void {
-    this.#s.threPending = true;
     if ((this.#s.mcr & MCR_LOOP) !== 0) this.#take(byte);
     else this.pins.transmit(byte);
+    this.#s.threPending = this.#isTransmitterEmpty();
   }
 
   #writeIer(value: number): void {
     // Enabling the interrupt while the holding register is empty raises it.
-    if ((value & ~this.#s.ier & IER_THRE) !== 0) this.#s.threPending = true;
+    const isEnabled = (value & ~this.#s.ier & IER_THRE) !== 0;
+    if (isEnabled && this.#isTransmitterEmpty()) this.#s.threPending = true;
     this.#s.ier = value & 0x0f;
   }
 

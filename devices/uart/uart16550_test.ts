@@ -9,13 +9,18 @@ const FCR = IIR;
 function setup() {
   const sent: number[] = [];
   const levels: boolean[] = [];
+  const line = { room: Infinity };
   let flushes = 0;
   const uart = new Uart16550({
     interrupt: (level) => levels.push(level),
-    transmit: (byte) => sent.push(byte),
+    transmit: (byte) => {
+      sent.push(byte);
+      line.room--;
+    },
+    room: () => line.room,
     flushInput: () => flushes++,
   });
-  return { uart, sent, levels, flushes: () => flushes };
+  return { uart, sent, levels, line, flushes: () => flushes };
 }
 
 Deno.test("Uart16550 has the data sheet's registers after reset", () => {
@@ -124,4 +129,30 @@ Deno.test("Uart16550 orders interrupts by priority", () => {
   assertEquals(uart.read(IIR), 0);
   uart.read(MSR);
   assertEquals(uart.read(IIR), 1);
+});
+
+Deno.test("Uart16550 shows THRE while the line takes a whole FIFO", () => {
+  const { uart, sent, levels, line } = setup();
+  line.room = 17;
+  uart.write(IER, 2);
+  uart.read(IIR);
+  uart.write(DATA, 1);
+  assertEquals([uart.read(LSR), uart.read(IIR)], [0x60, 2]);
+  uart.write(DATA, 2);
+  assertEquals([uart.read(LSR), uart.read(IIR)], [0, 1]);
+  uart.write(IER, 0);
+  uart.write(IER, 2);
+  assertEquals(uart.read(IIR), 1);
+  line.room = 100;
+  uart.transmitterEmptied();
+  assertEquals(levels.at(-1), true);
+  assertEquals([uart.read(LSR), uart.read(IIR)], [0x60, 2]);
+  assertEquals(sent, [1, 2]);
+});
+
+Deno.test("Uart16550 in loopback needs no room on the line", () => {
+  const { uart, line } = setup();
+  line.room = 0;
+  uart.write(MCR, 0x10);
+  assertEquals(uart.read(LSR), 0x60);
 });

@@ -9,6 +9,7 @@ import { EventQueue } from "./event_queue.ts";
 import { CpuError, type VmEntry, type VmExit } from "./exits.ts";
 import { readFxImage, writeFxImage } from "./fx_image.ts";
 import { HostCalls, hostFunctions, readTsc } from "./host_calls.ts";
+import { InstructionSet } from "./instruction_set.ts";
 import { InterruptShadow } from "./interrupt_shadow.ts";
 import { MsrFile } from "./msr.ts";
 import {
@@ -23,12 +24,18 @@ import { type RegionStatistics } from "./regions/tier.ts";
 import { regionOptions } from "./regions/limits.ts";
 import { resetState } from "./reset.ts";
 import { RunLoop } from "./run_loop.ts";
-import { type CpuState, restoreState, saveState } from "./save.ts";
+import {
+  type CpuState,
+  type PendingEvent,
+  restoreState,
+  saveState,
+} from "./save.ts";
 import {
   CPL,
   CR4_RESERVED,
   RESERVED_PA,
   TASK_SWITCH_EXITS,
+  TSC_OFFSET,
   VENDOR_INTEL,
   XCR0,
 } from "./state.ts";
@@ -70,12 +77,14 @@ export class VirtualCpu {
   constructor(options: CpuOptions) {
     const config = { ...DEFAULT_CPUID, ...options.cpuid };
     const cpuid = new Cpuid(config);
+    const instructions = new InstructionSet(cpuid);
     const engine = new Engine({
       memory: options.memory,
       host: hostFunctions(() => this.#host),
-      supports: (code) => cpuid.supports(code),
-      decoderOptions: cpuid.decoderOptions,
+      supports: (code) => instructions.supports(code),
+      decoderOptions: instructions.decoderOptions,
       regions: regionOptions(options.compile),
+      ...options.state === undefined ? {} : { state: options.state },
     });
     const msrs = new MsrFile({
       state: engine.state,
@@ -265,6 +274,24 @@ export class VirtualCpu {
   injectNmi(): void {
     this.#events.injectNmi();
     this.attend();
+  }
+
+  /** The injected event that waits to be delivered. */
+  get pendingEvent(): PendingEvent | undefined {
+    return this.#events.injected;
+  }
+  set pendingEvent(event: PendingEvent | undefined) {
+    this.#events.injected = event;
+  }
+
+  /** Whether an event waits that the guest lets in: what ends HLT. */
+  get hasEvent(): boolean {
+    return this.#events.isDeliverable;
+  }
+
+  /** What is added to the host's time stamp to give the guest's, 64 bits. */
+  get tscOffset(): bigint {
+    return this.#words.quad(TSC_OFFSET);
   }
 
   /** Makes the CPU look at its interrupt source soon; from the same thread. */

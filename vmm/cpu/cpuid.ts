@@ -1,8 +1,9 @@
 // What the virtual CPU shows through CPUID, and which instructions it therefore has
 // (Intel SDM vol. 2, CPUID; AMD APM vol. 3, appendix E). The treatment of each leaf
-// is bhyve's. A feature is shown only where the CPU implements it.
+// is bhyve's. A feature is shown only where the CPU implements it. Nothing here needs
+// a decoder; `instruction_set.ts` says which instructions follow.
 
-import { Code, CpuidFeature, DecoderOptions, Instruction } from "iced-x86";
+import type { CpuidFeature } from "iced-x86";
 
 /** Whose processor the virtual CPU looks like. */
 export type Vendor = "amd" | "intel";
@@ -89,6 +90,9 @@ const VENDORS: Readonly<Record<Vendor, VendorFacts>> = {
 
 type Facts = Required<Omit<CpuidConfig, "disabled">>;
 
+/** A group of instructions, as iced-x86 names it. */
+export type InstructionGroup = keyof typeof CpuidFeature;
+
 /** When a feature is shown. */
 type Shown = boolean | Vendor | ((facts: Facts) => boolean);
 
@@ -103,7 +107,7 @@ export interface Feature {
   /** bit of that register */
   readonly bit: number;
   /** instructions that it gates, as iced-x86 groups them */
-  readonly gates: readonly CpuidFeature[];
+  readonly gates: readonly InstructionGroup[];
   /** when it is shown */
   readonly shown: Shown;
 }
@@ -111,7 +115,7 @@ export interface Feature {
 type FeatureRow = readonly [
   bit: number,
   name: string,
-  gates?: readonly CpuidFeature[],
+  gates?: readonly InstructionGroup[],
   shown?: Shown,
 ];
 
@@ -130,118 +134,117 @@ function rows(
   }));
 }
 
-const F = CpuidFeature;
 const OFF = false;
 const isMulti = (facts: Facts) => facts.cores * facts.threads > 1;
 
 // Bits of 1.EDX that AMD's 8000_0001.EDX repeats.
 const REPEATED: readonly FeatureRow[] = [
-  [0, "fpu", [F.FPU, F.FPU287, F.FPU387]],
+  [0, "fpu", ["FPU", "FPU287", "FPU387"]],
   [1, "vme"],
   [2, "de"],
   [3, "pse"],
-  [4, "tsc", [F.TSC]],
-  [5, "msr", [F.MSR]],
+  [4, "tsc", ["TSC"]],
+  [5, "msr", ["MSR"]],
   [6, "pae"],
   [7, "mce"],
-  [8, "cx8", [F.CX8]],
+  [8, "cx8", ["CX8"]],
   [9, "apic"],
   [12, "mtrr"],
   [13, "pge"],
   [14, "mca"],
-  [15, "cmov", [F.CMOV]],
+  [15, "cmov", ["CMOV"]],
   [16, "pat"],
   [17, "pse36"],
-  [23, "mmx", [F.MMX]],
-  [24, "fxsr", [F.FXSR]],
+  [23, "mmx", ["MMX"]],
+  [24, "fxsr", ["FXSR"]],
 ];
 
 /** Every feature that the table knows, shown or not. */
 export const FEATURES: readonly Feature[] = [
   ...rows(1, EDX, REPEATED),
   ...rows(1, EDX, [
-    [11, "sep", [F.SEP]],
-    [19, "clflush", [F.CLFSH]],
-    [25, "sse", [F.SSE]],
-    [26, "sse2", [F.SSE2]],
+    [11, "sep", ["SEP"]],
+    [19, "clflush", ["CLFSH"]],
+    [25, "sse", ["SSE"]],
+    [26, "sse2", ["SSE2"]],
     // bhyve sets it whatever the topology: EBX[23:16] holds the count.
     [28, "ht"],
   ]),
   ...rows(1, ECX, [
-    [0, "sse3", [F.SSE3]],
-    [1, "pclmulqdq", [F.PCLMULQDQ]],
-    [3, "monitor", [F.MONITOR], OFF],
-    [9, "ssse3", [F.SSSE3]],
-    [13, "cx16", [F.CMPXCHG16B]],
+    [0, "sse3", ["SSE3"]],
+    [1, "pclmulqdq", ["PCLMULQDQ"]],
+    [3, "monitor", ["MONITOR"], OFF],
+    [9, "ssse3", ["SSSE3"]],
+    [13, "cx16", ["CMPXCHG16B"]],
     [17, "pcid"],
-    [19, "sse4_1", [F.SSE4_1]],
-    [20, "sse4_2", [F.SSE4_2]],
+    [19, "sse4_1", ["SSE4_1"]],
+    [20, "sse4_2", ["SSE4_2"]],
     [21, "x2apic", [], (facts) => facts.x2apic],
-    [22, "movbe", [F.MOVBE]],
-    [23, "popcnt", [F.POPCNT]],
-    [25, "aes", [F.AES]],
-    [26, "xsave", [F.XSAVE], OFF],
-    [30, "rdrand", [F.RDRAND]],
+    [22, "movbe", ["MOVBE"]],
+    [23, "popcnt", ["POPCNT"]],
+    [25, "aes", ["AES"]],
+    [26, "xsave", ["XSAVE"], OFF],
+    [30, "rdrand", ["RDRAND"]],
     [31, "hypervisor"],
   ]),
   // The APIC timer goes on in every power state.
   ...rows(6, EAX, [[2, "arat"]]),
   ...rows(7, EBX, [
-    [0, "fsgsbase", [F.FSGSBASE]],
+    [0, "fsgsbase", ["FSGSBASE"]],
     [1, "tsc_adjust", [], OFF],
-    [3, "bmi1", [F.BMI1]],
+    [3, "bmi1", ["BMI1"]],
     [7, "smep"],
-    [8, "bmi2", [F.BMI2]],
+    [8, "bmi2", ["BMI2"]],
     [9, "erms"],
-    [10, "invpcid", [F.INVPCID]],
-    [18, "rdseed", [F.RDSEED]],
-    [19, "adx", [F.ADX]],
-    [20, "smap", [F.SMAP]],
-    [23, "clflushopt", [F.CLFLUSHOPT]],
-    [24, "clwb", [F.CLWB]],
-    [29, "sha", [F.SHA], OFF],
+    [10, "invpcid", ["INVPCID"]],
+    [18, "rdseed", ["RDSEED"]],
+    [19, "adx", ["ADX"]],
+    [20, "smap", ["SMAP"]],
+    [23, "clflushopt", ["CLFLUSHOPT"]],
+    [24, "clwb", ["CLWB"]],
+    [29, "sha", ["SHA"], OFF],
   ]),
   ...rows(7, ECX, [
     [2, "umip"],
-    [22, "rdpid", [F.RDPID]],
+    [22, "rdpid", ["RDPID"]],
   ]),
-  ...rows(7, EDX, [[14, "serialize", [F.SERIALIZE]]]),
+  ...rows(7, EDX, [[14, "serialize", ["SERIALIZE"]]]),
   ...rows(
     0x8000_0001,
     EDX,
     REPEATED.map(([bit, name, gates = []]) => [bit, name, gates, "amd"]),
   ),
   ...rows(0x8000_0001, EDX, [
-    [11, "syscall", [F.SYSCALL]],
+    [11, "syscall", ["SYSCALL"]],
     [20, "nx"],
     // AMD's name for the integer part of SSE, which SSE gates here.
     [22, "mmxext", [], "amd"],
     [26, "pdpe1gb"],
-    [27, "rdtscp", [F.RDTSCP]],
-    [29, "lm", [F.X64]],
+    [27, "rdtscp", ["RDTSCP"]],
+    [29, "lm", ["X64"]],
   ]),
   ...rows(0x8000_0001, ECX, [
     [0, "lahf_lm"],
     [1, "cmp_legacy", [], (facts) => facts.vendor === "amd" && isMulti(facts)],
     [4, "cr8_legacy", [], "amd"],
-    [5, "abm", [F.LZCNT]],
-    [8, "3dnowprefetch", [F.PREFETCHW]],
+    [5, "abm", ["LZCNT"]],
+    [8, "3dnowprefetch", ["PREFETCHW"]],
     [22, "topoext", [], "amd"],
   ]),
   ...rows(0x8000_0007, EDX, [[8, "constant_tsc"]]),
 ];
 
 /** What every x86-64 processor has, without a bit of its own. */
-const BASELINE: ReadonlySet<CpuidFeature> = new Set([
-  F.INTEL8086,
-  F.INTEL186,
-  F.INTEL286,
-  F.INTEL386,
-  F.INTEL486,
-  F.MULTIBYTENOP,
-  F.PAUSE,
-  F.CPUID,
-  F.RDPMC,
+const BASELINE: ReadonlySet<InstructionGroup> = new Set([
+  "INTEL8086",
+  "INTEL186",
+  "INTEL286",
+  "INTEL386",
+  "INTEL486",
+  "MULTIBYTENOP",
+  "PAUSE",
+  "CPUID",
+  "RDPMC",
 ]);
 
 /** Bits of CR4 and the features that they need (Intel SDM vol. 3, 2.5). */
@@ -465,27 +468,21 @@ function factsOf(config: CpuidConfig): Facts {
   return { ...config, physicalBits, extendedDestinationId };
 }
 
-const instruction = new Instruction();
-
-// iced-x86 answers for an instruction: one is enough to ask about every code.
-function featuresOf(code: Code): Int32Array {
-  instruction.code = code;
-  return instruction.cpuidFeatures();
-}
-
 /** CPUID of one virtual CPU. */
 export class Cpuid {
   /** Bits of a guest-physical address. */
   readonly physicalBits: number;
   /** Bits of CR4 that the guest cannot set, for want of their feature. */
   readonly reservedCr4: number;
-  /** iced-x86's decoder options for this processor. */
-  readonly decoderOptions: number;
+  /**
+   * Groups of instructions that the processor has.
+   *
+   * @internal
+   */
+  readonly instructions: ReadonlySet<InstructionGroup>;
   readonly #facts: Facts;
   readonly #names: ReadonlySet<string>;
   readonly #bits: ReadonlyMap<number, CpuidRegisters>;
-  readonly #gates: ReadonlySet<CpuidFeature>;
-  readonly #supported: (boolean | undefined)[] = [];
 
   /**
    * Works out what the processor shows.
@@ -503,32 +500,23 @@ export class Cpuid {
     this.physicalBits = facts.physicalBits;
     this.#names = new Set(shown.map((f) => f.name));
     this.#bits = collectBits(shown);
-    this.#gates = new Set([...BASELINE, ...shown.flatMap((f) => f.gates)]);
-    this.decoderOptions = this.#decoderOptions();
+    this.instructions = new Set([
+      ...BASELINE,
+      ...shown.flatMap((f) => f.gates),
+    ]);
     this.reservedCr4 = CR4_FEATURES
       .filter(([, feature]) => !this.has(feature))
       .reduce((bits, [bit]) => bits | 1 << bit, 0);
   }
 
-  // Where a feature is missing its prefixes mean nothing: ENDBR is a NOP, LZCNT is
-  // BSR, TZCNT is BSF, WBNOINVD is WBINVD.
-  #decoderOptions(): number {
-    return DecoderOptions.ForceReservedNop | DecoderOptions.NoWbnoinvd |
-      (this.#facts.vendor === "amd" ? DecoderOptions.AMD : 0) |
-      (this.has("bmi1") ? 0 : DecoderOptions.NoMPFX_0FBC) |
-      (this.has("abm") ? 0 : DecoderOptions.NoMPFX_0FBD) |
-      (this.has("lahf_lm") ? 0 : DecoderOptions.NoLahfSahf64);
+  /** Whose processor it looks like. */
+  get vendor(): Vendor {
+    return this.#facts.vendor;
   }
 
   /** Whether a feature is shown, by its name in `FEATURES`. */
   has(feature: string): boolean {
     return this.#names.has(feature);
-  }
-
-  /** Whether the processor has an instruction: it raises #UD otherwise. */
-  supports(code: Code): boolean {
-    return this.#supported[code] ??= featuresOf(code)
-      .every((f) => this.#gates.has(f));
   }
 
   /** What CPUID answers, as EAX EBX ECX EDX. */
@@ -578,12 +566,4 @@ function collectBits(
     leaves.set(leaf, registers);
   }
   return leaves;
-}
-
-/** Every instruction that a feature gates. */
-export function codesOf(feature: Feature): Code[] {
-  const codes = Object.values(Code).filter((c) => typeof c === "number");
-  return codes.filter((code) =>
-    featuresOf(code).some((f) => feature.gates.includes(f))
-  );
 }

@@ -3,7 +3,6 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { Code, Decoder } from "iced-x86";
 import {
-  codesOf,
   Cpuid,
   type CpuidConfig,
   CpuidError,
@@ -11,6 +10,7 @@ import {
   type Vendor,
 } from "./cpuid.ts";
 import { FORMS } from "./forms/mod.ts";
+import { codesOf, InstructionSet } from "./instruction_set.ts";
 import { VECTOR } from "./runtime/traps.ts";
 import { TestMachine } from "./testing.ts";
 
@@ -27,6 +27,10 @@ function cpuid(config: Partial<CpuidConfig> = {}): Cpuid {
     x2apic: false,
     ...config,
   });
+}
+
+function instructions(config: Partial<CpuidConfig> = {}): InstructionSet {
+  return new InstructionSet(cpuid(config));
 }
 
 function text(...words: number[]): string {
@@ -187,9 +191,10 @@ Deno.test("CPUID.disabled hides a feature and its instructions", () => {
   const c = cpuid({ disabled: ["bmi2", "sse4_2"] });
   assert(!c.has("bmi2"));
   assert(c.has("bmi1"));
-  assert(!c.supports(Code.VEX_Pext_r32_r32_rm32));
-  assert(!c.supports(Code.Crc32_r32_rm8));
-  assert(c.supports(Code.VEX_Andn_r32_r32_rm32));
+  const set = new InstructionSet(c);
+  assert(!set.supports(Code.VEX_Pext_r32_r32_rm32));
+  assert(!set.supports(Code.Crc32_r32_rm8));
+  assert(set.supports(Code.VEX_Andn_r32_r32_rm32));
   assertEquals(c.query(7, 0, STATE)[1] >>> 8 & 1, 0);
   assertThrows(
     () => cpuid({ disabled: ["bmi9"] }),
@@ -210,8 +215,8 @@ Deno.test("Cpuid refuses impossible configurations", () => {
   for (const config of bad) assertThrows(() => cpuid(config), CpuidError);
 });
 
-Deno.test("Cpuid.supports() follows what is shown", () => {
-  const c = cpuid();
+Deno.test("InstructionSet.supports() follows what is shown", () => {
+  const c = instructions();
   const has = ["Add_rm64_r64", "Endbr64", "Nop_rm32", "Pause", "Syscall"]
     .map((name) => c.supports(Code[name as keyof typeof Code]));
   assertEquals(has, [true, false, true, true, true]);
@@ -231,15 +236,15 @@ Deno.test("Cpuid.supports() follows what is shown", () => {
   ) assert(!c.supports(code), Code[code]);
 });
 
-Deno.test("Cpuid.decoderOptions makes prefixes of missing features void", () => {
-  const { decoderOptions } = cpuid();
+Deno.test("InstructionSet.decoderOptions makes prefixes of missing features void", () => {
+  const { decoderOptions } = instructions();
   assertEquals(
     decode("f30f1efa", decoderOptions),
     Code.Reservednop_rm32_r32_0F1E,
   );
   assertEquals(decode("f30f09", decoderOptions), Code.Wbinvd);
   assertEquals(decode("f30fbdc0", decoderOptions), Code.Lzcnt_r32_rm32);
-  const old = cpuid({ disabled: ["abm", "bmi1"] });
+  const old = instructions({ disabled: ["abm", "bmi1"] });
   assertEquals(decode("f30fbdc0", old.decoderOptions), Code.Bsr_r32_rm32);
   assertEquals(decode("f30fbcc0", old.decoderOptions), Code.Bsf_r32_rm32);
 });
@@ -261,10 +266,11 @@ const NOT_NEEDED =
 Deno.test("every feature shown has its instructions", () => {
   for (const vendor of VENDORS) {
     const c = cpuid({ vendor, x2apic: true, cores: 2 });
+    const set = new InstructionSet(c);
     const missing = FEATURES
       .filter((f) => c.has(f.name))
       .flatMap((f) => codesOf(f))
-      .filter((code) => c.supports(code) && !FORMS.has(code))
+      .filter((code) => set.supports(code) && !FORMS.has(code))
       .map((code) => Code[code]!)
       .filter((name) => !NOT_NEEDED.test(name));
     assertEquals([...new Set(missing)], []);

@@ -77,6 +77,17 @@ export interface EngineOptions {
   readonly regions?: RegionOptions | undefined;
   /** how iced-x86 is to decode: by vendor and features, see `cpuid.ts` */
   readonly decoderOptions: number;
+  /** memory 0 that other threads know; the default is one of its own */
+  readonly state?: WebAssembly.Memory;
+}
+
+/** Makes a memory 0. */
+export function createStateMemory(): WebAssembly.Memory {
+  return new WebAssembly.Memory({
+    initial: STATE_PAGES,
+    maximum: STATE_PAGES,
+    shared: true,
+  });
 }
 
 type RuntimeExports = Readonly<Record<RuntimeName, (...a: never[]) => number>>;
@@ -121,11 +132,7 @@ export class Engine implements CodeSource, CodeKeeper, TierHost {
     this.#options = options;
     this.#bytes = options.memory.bytes;
     this.decoderOptions = options.decoderOptions;
-    const stateMemory = new WebAssembly.Memory({
-      initial: STATE_PAGES,
-      maximum: STATE_PAGES,
-      shared: true,
-    });
+    const stateMemory = options.state ?? createStateMemory();
     this.state = new DataView(stateMemory.buffer);
     this.words = new Int32Array(stateMemory.buffer);
     this.quads = new BigInt64Array(stateMemory.buffer);
@@ -287,6 +294,10 @@ export class Engine implements CodeSource, CodeKeeper, TierHost {
     this.#call("protectPage", page);
   }
 
+  protectAll(): void {
+    this.#call("flushAll");
+  }
+
   nextPage(): number | undefined {
     const linear = this.#linearRip();
     const low = ((linear[0] & ~0xfff) + 4096) >>> 0;
@@ -295,7 +306,15 @@ export class Engine implements CodeSource, CodeKeeper, TierHost {
       ? (linear[1] + carry) >>> 0
       : 0;
     const offset = this.#fetch(low, high);
-    return offset < 0 ? undefined : offset;
+    if (offset < 0) return undefined;
+    this.#claim(offset);
+    return offset;
+  }
+
+  // Other threads hear of code before its bytes are read.
+  #claim(offset: number): void {
+    const page = Math.floor(offset / 4096);
+    if (!this.cache.hasCode(page)) this.#options.memory.claimCode(page);
   }
 
   #call(name: RuntimeName, ...args: number[]): number {
@@ -365,14 +384,26 @@ export class Engine implements CodeSource, CodeKeeper, TierHost {
       block = undefined;
     }
     if (block === undefined) {
-      if (this.cache.isFull) this.emptyCache();
-      block = this.cache.decode(offset, mode, limit);
+      block = this.#decode(offset, mode, limit);
       if (block === undefined) return undefined;
       this.#flushHandlers();
       if (block.isCounted) this.#byRecord.set(block.start, block);
     }
     this.#enterJump(block, low & 0xfff, limit === Infinity || limit >= 4096);
     return block;
+  }
+
+  // Decodes a block, again where another thread wrote to code meanwhile.
+  #decode(offset: number, mode: number, limit: number): Block | undefined {
+    const { memory } = this.#options;
+    for (;;) {
+      if (this.cache.isFull) this.emptyCache();
+      const before = memory.remoteDrops;
+      this.#claim(offset);
+      const block = this.cache.decode(offset, mode, limit);
+      if (memory.remoteDrops === before) return block;
+      if (block !== undefined) this.cache.drop(block);
+    }
   }
 
   // Sets RIP_BASE and lets `dispatch` find the block.

@@ -47,6 +47,14 @@ export class EventQueue {
   #nmi = false;
   #injected: PendingEvent | undefined;
 
+  /** The event that was injected and is not delivered yet. */
+  get injected(): PendingEvent | undefined {
+    return this.#injected;
+  }
+  set injected(event: PendingEvent | undefined) {
+    this.#injected = event;
+  }
+
   constructor(parts: EventParts) {
     this.#parts = parts;
     this.#words = parts.words;
@@ -111,6 +119,19 @@ export class EventQueue {
     return this.#nmi || (this.#parts.options.interrupts?.pending() ?? false);
   }
 
+  /** Whether an event waits that the guest lets in. */
+  get isDeliverable(): boolean {
+    if (this.#injected !== undefined) return true;
+    if (this.#nmi && this.#words.word(NMI_BLOCKED) === 0) return true;
+    return this.#isOpen && (this.#parts.options.interrupts?.pending() ?? false);
+  }
+
+  // Whether external interrupts are let in.
+  get #isOpen(): boolean {
+    return (this.#words.word(SYSTEM_FLAGS) & FLAG.IF) !== 0 &&
+      !this.#parts.capabilities.has(CAPABILITY.MASK_HWINTR);
+  }
+
   /**
    * Delivers the first event that the guest lets in, if there is one.
    *
@@ -145,11 +166,10 @@ export class EventQueue {
   }
 
   #nextInterrupt(): VmExit | undefined {
-    const { capabilities, options } = this.#parts;
-    const source = options.interrupts;
-    const isOpen = (this.#words.word(SYSTEM_FLAGS) & FLAG.IF) !== 0 &&
-      !capabilities.has(CAPABILITY.MASK_HWINTR);
-    if (!isOpen || source === undefined || !source.pending()) return undefined;
+    const source = this.#parts.options.interrupts;
+    if (!this.#isOpen || source === undefined || !source.pending()) {
+      return undefined;
+    }
     return this.#deliver({
       vector: source.acknowledge(),
       error: NO_ERROR_CODE,

@@ -1,6 +1,7 @@
 // Guest RAM: memory 1 of every virtual CPU of a machine, and the map of
 // guest-physical addresses onto it (vmm(4)'s memory segments and mappings).
 
+import type { SharedCode } from "./shared_code.ts";
 import { createMemory64 } from "./wasm/mod.ts";
 import { MAP_MAX } from "./state.ts";
 
@@ -43,6 +44,16 @@ export interface CodeKeeper {
   dropCode(page: number, from: number, length: number): void;
   /** Makes its next write to a page ask `GuestMemory` first. */
   protectPage(page: number): void;
+  /** Makes its next write to any page ask `GuestMemory` first. */
+  protectAll(): void;
+}
+
+/** What other threads need of a memory; survives structured cloning. */
+export interface GuestMemoryHandle {
+  readonly memory: WebAssembly.Memory;
+  readonly size: number;
+  readonly mappings: readonly MemoryMapping[];
+  readonly lock: SharedArrayBuffer;
 }
 
 /** The memory of one machine, shared by its virtual CPUs and devices. */
@@ -53,16 +64,26 @@ export class GuestMemory {
   readonly size: number;
   readonly #mappings: MemoryMapping[] = [];
   readonly #keepers: CodeKeeper[] = [];
-  readonly #lock = new Int32Array(new SharedArrayBuffer(4));
+  readonly #lock: Int32Array;
+  #shared: SharedCode | undefined;
   #version = 0;
 
   /**
-   * Makes memory that is zero and mapped nowhere.
+   * Makes memory that is zero and mapped nowhere, or another thread's view of one.
    *
-   * @param size bytes: a multiple of 4096, at most 16 GiB
+   * @param from bytes: a multiple of 4096, at most 16 GiB; or another's `handle`
    * @throws {GuestMemoryError} for any other size
    */
-  constructor(size: number) {
+  constructor(from: number | GuestMemoryHandle) {
+    if (typeof from === "object") {
+      this.memory = from.memory;
+      this.size = from.size;
+      this.#lock = new Int32Array(from.lock);
+      for (const mapping of from.mappings) this.map(mapping);
+      return;
+    }
+    const size = from;
+    this.#lock = new Int32Array(new SharedArrayBuffer(4));
     requirePages("a memory size of", size);
     if (size === 0 || size > MAX_GUEST_MEMORY) {
       throw new GuestMemoryError(
@@ -72,6 +93,20 @@ export class GuestMemory {
     const pages = Math.ceil(size / WASM_PAGE);
     this.memory = createMemory64(pages, pages);
     this.size = size;
+  }
+
+  /**
+   * What another thread makes its own view of the same memory from.
+   *
+   * @internal
+   */
+  get handle(): GuestMemoryHandle {
+    return {
+      memory: this.memory,
+      size: this.size,
+      mappings: [...this.#mappings],
+      lock: this.#lock.buffer as SharedArrayBuffer,
+    };
   }
 
   /** All of it as bytes, by offset (not by guest-physical address). */
@@ -164,9 +199,37 @@ export class GuestMemory {
     if (at >= 0) this.#keepers.splice(at, 1);
   }
 
+  /**
+   * Tells keepers in other threads of code that this thread's keepers hold, and of
+   * writes, from now on. One keeper must be here already, and stay.
+   *
+   * @internal
+   */
+  shareCode(shared: SharedCode): void {
+    this.#shared = shared;
+    shared.connect({
+      protectPage: (page) => this.protectPage(page),
+      dropPage: (page) => this.#dropHere(page, 0, PAGE),
+      protectAll: () => {
+        for (const keeper of this.#keepers) keeper.protectAll();
+      },
+    });
+  }
+
+  /** Pages whose code was dropped for a write of another thread, counted. */
+  get remoteDrops(): number {
+    return this.#shared?.drops ?? 0;
+  }
+
   /** Whether code was decoded from a page, by number. */
   isCode(page: number): boolean {
-    return this.#keepers.some((k) => k.hasCode(page));
+    return this.#keepers.some((k) => k.hasCode(page)) ||
+      (this.#shared?.isCode(page) ?? false);
+  }
+
+  /** Called before bytes of a page are decoded by a keeper that holds none of it. */
+  claimCode(page: number): void {
+    this.#shared?.claim(page);
   }
 
   /** Called where code is decoded from a page for the first time. */
@@ -183,11 +246,20 @@ export class GuestMemory {
     for (let at = offset; at < end;) {
       const page = Math.floor(at / PAGE);
       const next = Math.min((page + 1) * PAGE, end);
-      for (const keeper of this.#keepers) {
-        if (keeper.hasCode(page)) keeper.dropCode(page, at % PAGE, next - at);
-      }
+      this.#dropHere(page, at % PAGE, next - at);
+      this.#shared?.wrote(page);
       at = next;
     }
+  }
+
+  #dropHere(page: number, from: number, length: number): void {
+    let isHeld = false;
+    for (const keeper of this.#keepers) {
+      if (!keeper.hasCode(page)) continue;
+      keeper.dropCode(page, from, length);
+      isHeld ||= keeper.hasCode(page);
+    }
+    if (!isHeld) this.#shared?.release(page);
   }
 
   /** Offset of a guest-physical address, or -1 where there is no memory. */

@@ -70,6 +70,11 @@ export function getRuntimeModule(): RuntimeModule {
   return runtimeModule;
 }
 
+/** Takes the runtime module that another thread has built. */
+export function adoptRuntimeModule(built: RuntimeModule): void {
+  runtimeModule ??= built;
+}
+
 function buildRuntimeModule(): RuntimeModule {
   const cpu = new CpuModule("runtime");
   defineRuntime(cpu);

@@ -164,6 +164,7 @@ export class HostCalls {
 
   /** Reads device memory into SCRATCH. */
   mmioRead(gpa: number, bytes: number): number {
+    this.releaseBus();
     const value = this.#nextReply() ??
       this.#options.bus?.readMemory?.(gpa, bytes);
     if (value !== undefined) {
@@ -175,6 +176,7 @@ export class HostCalls {
 
   /** Writes SCRATCH to device memory. */
   mmioWrite(gpa: number, bytes: number): number {
+    this.releaseBus();
     if (this.#nextReply() !== undefined) return HOST.DONE;
     const value = BigInt.asUintN(8 * bytes, this.#words.quad(SCRATCH));
     if (this.#options.bus?.writeMemory?.(gpa, bytes, value)) return HOST.DONE;
@@ -273,6 +275,7 @@ export class HostCalls {
 
   /** CPUID: EAX to EDX in SCRATCH. */
   queryCpuid(): number {
+    this.#options.countCpuid?.();
     const at = (n: number) => SCRATCH + 8 * n;
     const leaf = this.#words.word(at(0)) >>> 0;
     const subleaf = this.#words.word(at(2)) >>> 0;
@@ -321,11 +324,16 @@ export class HostCalls {
 
   /** Takes or releases the lock that stands for a locked bus. */
   lockBus(take: boolean): void {
+    // Released already where the access went to a device.
+    if (!take && !this.#holdsBus) return;
     this.#options.memory.lockBus(take);
     this.#holdsBus = take;
   }
 
-  /** Releases the bus after a locked access that faulted or left for a device. */
+  /**
+   * Releases the bus after a locked access that faulted or left for a device, and
+   * before one that a device in another thread may answer, which may want the bus.
+   */
   releaseBus(): void {
     if (this.#holdsBus) this.lockBus(false);
   }

@@ -374,7 +374,8 @@ const AMD_ROWS = table([
   [0xc001_1020, "LS_CFG", ZERO_VALUE, "ignore"],
   [0xc001_1021, "IC_CFG", ZERO_VALUE, "ignore"],
   // Bit 0: the workaround for erratum 721 is in place, which OpenBSD asks.
-  [0xc001_1029, "DE_CFG", constant(1n), "unknown"],
+  // Guests set that LFENCE serializes, which it does here.
+  [0xc001_1029, "DE_CFG", constant(1n), "ignore"],
 ], { vendor: "amd" });
 
 const ROWS: readonly MsrRow[] = [
@@ -393,6 +394,24 @@ function rowsOf({ vendor, cpuid }: Facts): ReadonlyMap<number, MsrRow> {
     for (let n = 0; n < (row.count ?? 1); n++) map.set(row.index + n, row);
   }
   return map;
+}
+
+/** A register whose accesses the processor does itself, without an exit. */
+export interface DirectMsr {
+  readonly index: number;
+  /** whether that holds for writes, too */
+  readonly isWritable: boolean;
+}
+
+/** The registers that a processor reads, and maybe writes, without an exit. */
+export function directMsrs(
+  processor: Pick<MsrOptions, "vendor" | "cpuid">,
+): DirectMsr[] {
+  const rows = rowsOf({ ...processor, vcpu: 0, tscFrequency: 1e9 });
+  return Array.from(rows, ([index, { write }]) => ({
+    index,
+    isWritable: typeof write === "function" || write === "ignore",
+  }));
 }
 
 /** The model-specific registers of one virtual CPU. */

@@ -81,8 +81,12 @@ export interface CpuOptions {
   readonly interrupts?: InterruptSource;
   /** called between blocks, at least once in 20,000 instructions */
   readonly poll?: () => void;
+  /** called for each CPUID */
+  readonly countCpuid?: () => void;
   /** the host's time stamp counter; the default counts nanoseconds */
   readonly readTsc?: () => bigint;
+  /** memory 0 that other threads know, see `createStateMemory` */
+  readonly state?: WebAssembly.Memory;
   /** 64 random bits; the default is the host's generator */
   readonly random?: () => bigint;
 }

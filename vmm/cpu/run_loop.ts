@@ -20,6 +20,7 @@ import {
   CPL,
   CR0,
   FORCE_STEP,
+  KICK,
   MODE_KEY,
   SEG_ACCESS,
   SS,
@@ -68,7 +69,6 @@ export class RunLoop {
   readonly #events: EventQueue;
   readonly #stepping: Stepping;
   #stop = false;
-  #forfeited = 0;
 
   /** Whether registers were set from outside: then `sync` has work to do. */
   isDirty = true;
@@ -87,11 +87,7 @@ export class RunLoop {
   /** Makes emitted code come back here soon. */
   attend(): void {
     this.#words.setWord(ATTENTION, 1);
-    const left = this.#words.word(BUDGET);
-    if (left <= 0) return;
-    // What is given up here was not executed.
-    this.#forfeited += left;
-    this.#words.setWord(BUDGET, 0);
+    this.#words.setWord(KICK, -1);
   }
 
   /** Makes `run` answer REQIDLE soon, once. */
@@ -127,6 +123,8 @@ export class RunLoop {
         return plainExit(this.#words, EXIT_CODE.REQIDLE);
       }
       if (left <= 0) return plainExit(this.#words, EXIT_CODE.BOGUS);
+      // First, so that what other threads post from now on is looked at again.
+      this.#words.storeWord(KICK, 0);
       this.#options.poll?.();
       this.sync();
       const event = this.#events.next(!this.#host.hasReplies);
@@ -139,9 +137,8 @@ export class RunLoop {
         continue;
       }
       const budget = isStep ? 0 : Math.min(left - EXACT_BELOW / 2, SLICE);
-      this.#forfeited = 0;
       const status = this.#advance(budget);
-      const spent = budget - this.#words.word(BUDGET) - this.#forfeited;
+      const spent = budget - this.#words.word(BUDGET);
       left -= Math.max(spent, 1);
       const exit = this.#handle(status, before?.flags ?? 0, isStep);
       if (exit !== undefined) return exit;

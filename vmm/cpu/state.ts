@@ -48,6 +48,12 @@ export const SYSTEM_FLAGS = layout.take(8);
 export const BUDGET = layout.take(4);
 /** Non-zero where an interrupt or a request waits for the engine: i32. */
 export const ATTENTION = layout.take(4);
+/**
+ * Negative where emitted code shall come back to the engine at the end of its block:
+ * i32. Other threads set it; emitted code only reads it, since a word that it writes
+ * itself, such as `BUDGET`, would take its own value again. On a line of its own.
+ */
+export const KICK = layout.take(64, 64);
 /** Current privilege level: i32. */
 export const CPL = layout.take(4);
 /** The mode key of the blocks that may run now: i32. See `mode.ts`. */

@@ -25,6 +25,11 @@ export class StateWords {
     this.#words[address >> 2] = value;
   }
 
+  /** Sets the word at a multiple of 4 before anything that follows. */
+  storeWord(address: number, value: number): void {
+    Atomics.store(this.#words, address >> 2, value);
+  }
+
   /** The 64-bit word at an address, unsigned. */
   quad(address: number): bigint {
     return this.view.getBigUint64(address, true);

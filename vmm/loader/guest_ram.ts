@@ -68,20 +68,20 @@ export class GuestRam {
     const range = `${hex(start)}-${hex(end)}`;
     const isInside = Number.isSafeInteger(start) && start >= 0 && length >= 0 &&
       end <= this.lowmem;
+    const other = isInside ? this.#overlap(start, end) : undefined;
+    if (other !== undefined) {
+      throw new LoaderError(
+        `Cannot place ${name} at ${range}: ${other.name} is at ${
+          hex(other.start)
+        }-${hex(other.end)}`,
+      );
+    }
     const view = isInside ? this.memory.view(start, length) : undefined;
     if (view === undefined) {
       throw new LoaderError(
         `Cannot place ${name} at ${range}: low memory ends at ${
           hex(this.lowmem)
         }`,
-      );
-    }
-    const other = this.#overlap(start, end);
-    if (other !== undefined) {
-      throw new LoaderError(
-        `Cannot place ${name} at ${range}: ${other.name} is at ${
-          hex(other.start)
-        }-${hex(other.end)}`,
       );
     }
     if (length > 0) this.#placed.push({ name, start, end });

@@ -47,6 +47,8 @@ export interface ApicTarget {
   matches(destination: number, isLogical: boolean): boolean;
   /** Takes a message. */
   accept(message: number): void;
+  /** Raises a local interrupt by its index in `LOCAL_INTERRUPTS`. */
+  localInterrupt?(source: number): void;
 }
 
 /** Where a local APIC sends its messages. */

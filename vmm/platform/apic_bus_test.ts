@@ -143,7 +143,7 @@ Deno.test("MsiRouter decodes address and data", () => {
   msi.raise(0xfee0_300c, 0x43);
   assertEquals(taken(bench), [[0x43], [0x43], []]);
   msi.raise(0xfee0_2004, 0x44);
-  assertEquals(taken(bench), [[], [], [0x44]], "logical needs the hint");
+  assertEquals(taken(bench), [[], [0x44], []], "logical without the hint");
   bench.take();
   msi.raise(0xfee0_1000, 0x400);
   assertEquals(bench.take(), ["nmi1"]);

@@ -26,7 +26,26 @@ export interface LocalApicHost {
   startup(vector: number): void;
   /** The end of a level-triggered interrupt, for the I/O APIC. */
   endOfInterrupt(vector: number): void;
+  /**
+   * Something happened that is counted.
+   *
+   * @param source which local interrupt was triggered: an index in `LOCAL_INTERRUPTS`
+   */
+  counted?(event: ApicEvent, source?: number): void;
 }
+
+/** What is counted. */
+export type ApicEvent =
+  /** the processor took an interrupt */
+  | "interrupt"
+  /** the interrupt that it took is the 8259s' */
+  | "extInt"
+  /** an interrupt ended while none was in service */
+  | "emptyEnd"
+  /** a message was sent by ICR */
+  | "ipi"
+  /** a local interrupt was triggered */
+  | "local";
 
 /** What a local APIC is made of. */
 export interface LocalApicOptions {
@@ -44,4 +63,14 @@ export interface LocalApicOptions {
   readonly extInt: ExtIntSource;
   /** the guest's time stamp counter; the default counts guest nanoseconds */
   readonly tsc?: TimeStamp;
+  /** where its registers and mode are, for other threads to see; zero at first */
+  readonly words?: ApicWords;
+}
+
+/** Where a local APIC keeps what others look at. */
+export interface ApicWords {
+  /** registers by number */
+  readonly registers: Uint32Array;
+  /** the mode, in element 0 */
+  readonly mode: Uint32Array;
 }

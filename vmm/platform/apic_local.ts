@@ -21,6 +21,8 @@ export interface LocalInterruptsHost {
   attend(): void;
   /** A non-maskable interrupt. */
   nmi(): void;
+  /** An entry was not masked: its index in `LOCAL_INTERRUPTS`. */
+  triggered?(source: number): void;
 }
 
 /** The local interrupts of one APIC, whose registers are elsewhere. */
@@ -108,6 +110,7 @@ export class LocalInterrupts {
   fire(lvt: number): void {
     const entry = this.#registers[lvt]!;
     if ((entry & LVT.MASKED) !== 0 || !this.#isEnabled) return;
+    this.#host.triggered?.(LOCAL_INTERRUPTS.indexOf(lvt));
     switch (entry >>> LVT.MODE_SHIFT & 7) {
       case DELIVERY.FIXED:
         return this.#host.interrupt(entry & MESSAGE.VECTOR);

@@ -30,6 +30,11 @@ export class VectorUnit {
     return this.#candidate;
   }
 
+  /** Whether no vector is in service. */
+  get isIdle(): boolean {
+    return highestVector(this.#isr) < 0;
+  }
+
   /** Requests a vector. */
   request(vector: number, isLevel: boolean): void {
     setVector(this.#irr, vector, true);

@@ -50,13 +50,14 @@ export class GuestClock implements Clock {
   #stoppedAt: number | undefined;
 
   /**
-   * Starts guest time at 0.
+   * Starts guest time.
    *
    * @param source the host's time
+   * @param zero the host's time at guest time 0; the default is now
    */
-  constructor(source: MonotonicSource) {
+  constructor(source: MonotonicSource, zero: number = source()) {
     this.#source = source;
-    this.#offset = source();
+    this.#offset = zero;
   }
 
   now(): number {

@@ -10,6 +10,12 @@ import type {
   Lifecycle,
   MsiSink,
 } from "../device.ts";
+import {
+  HPET_COUNTER,
+  HPET_HZ,
+  HPET_NS_PER_TICK,
+  HpetCounter,
+} from "./hpet_counter.ts";
 import { HpetTimer } from "./hpet_timer.ts";
 import { flag, StateFormat, table, time, u32 } from "./state.ts";
 
@@ -17,15 +23,11 @@ import { flag, StateFormat, table, time, u32 } from "./state.ts";
 export const HPET_BASE = 0xfed0_0000;
 /** How many addresses it has. */
 export const HPET_LENGTH = 0x400;
-/** Its frequency, in hertz. */
-export const HPET_HZ: number = 2 ** 24;
 /** Its timers. */
 export const HPET_TIMERS = 8;
 /** The lower half of its capabilities: Intel, eight timers, revision 1. */
 export const HPET_CAPABILITIES = 0x8086_0701;
 
-/** Nanoseconds in a tick; exact. */
-export const HPET_NS_PER_TICK: number = 1e9 / HPET_HZ;
 const PERIOD_FS = Math.floor(1e15 / HPET_HZ);
 
 // Offsets of registers.
@@ -34,7 +36,7 @@ const REGISTER = {
   PERIOD: 0x004,
   CONFIG: 0x010,
   STATUS: 0x020,
-  COUNTER: 0x0f0,
+  COUNTER: HPET_COUNTER,
   TIMERS: 0x100,
 } as const;
 const TIMER_STRIDE = 0x20;
@@ -57,19 +59,17 @@ export interface HpetOptions {
   readonly lines: readonly IrqLine[];
   /** where its messages go */
   readonly msi: MsiSink;
+  /** where the main counter is, for other threads to see: `HPET_COUNTER_WORDS` */
+  readonly counter?: Float64Array;
 }
 
 /** The counter and its timers. */
 export class Hpet implements BusHandler, Lifecycle {
   readonly name = "hpet";
-  readonly #clock: Clock;
   readonly #lines: readonly IrqLine[];
   readonly #msi: MsiSink;
   readonly #timers: readonly HpetTimer[];
-  #isEnabled = false;
-  // The counter when it was started, or now where it is stopped.
-  #counter = 0;
-  #start = 0;
+  readonly #main: HpetCounter;
   #status = 0;
 
   /**
@@ -77,8 +77,8 @@ export class Hpet implements BusHandler, Lifecycle {
    *
    * @param options time, lines and messages
    */
-  constructor({ clock, lines, msi }: HpetOptions) {
-    this.#clock = clock;
+  constructor({ clock, lines, msi, counter }: HpetOptions) {
+    this.#main = new HpetCounter(clock, counter);
     this.#lines = lines;
     this.#msi = msi;
     this.#timers = Array.from(
@@ -89,9 +89,7 @@ export class Hpet implements BusHandler, Lifecycle {
   }
 
   reset(): void {
-    this.#isEnabled = false;
-    this.#counter = 0;
-    this.#start = 0;
+    this.#main.reset();
     this.#status = 0;
     for (const timer of this.#timers) timer.reset();
     this.#drive();
@@ -99,30 +97,21 @@ export class Hpet implements BusHandler, Lifecycle {
 
   // --- Counting ------------------------------------------------------------
 
-  get #elapsed(): number {
-    const passed = (this.#clock.now() - this.#start) / HPET_NS_PER_TICK;
-    return Math.max(0, Math.floor(passed));
-  }
-
   /** The main counter. */
   get counter(): number {
-    return this.#isEnabled
-      ? (this.#counter + this.#elapsed) % 2 ** 32
-      : this.#counter;
+    return this.#main.value;
   }
 
   #enable(isEnabled: boolean): void {
-    if (isEnabled === this.#isEnabled) return;
-    this.#counter = this.counter;
-    this.#start = this.#clock.now();
-    this.#isEnabled = isEnabled;
+    if (isEnabled === this.#main.isEnabled) return;
+    this.#main.enable(isEnabled);
     for (const timer of this.#timers) this.#schedule(timer);
   }
 
   #schedule(timer: HpetTimer): void {
-    if (this.#isEnabled) {
-      timer.schedule(this.#start, this.#counter, this.#elapsed);
-    } else timer.stop();
+    const { isEnabled, start, base, elapsed } = this.#main;
+    if (isEnabled) timer.schedule(start, base, elapsed);
+    else timer.stop();
   }
 
   // --- Interrupts ----------------------------------------------------------
@@ -183,7 +172,7 @@ export class Hpet implements BusHandler, Lifecycle {
       case REGISTER.PERIOD:
         return PERIOD_FS;
       case REGISTER.CONFIG:
-        return this.#isEnabled ? ENABLED : 0;
+        return this.#main.isEnabled ? ENABLED : 0;
       case REGISTER.STATUS:
         return this.#status;
       case REGISTER.COUNTER:
@@ -203,7 +192,7 @@ export class Hpet implements BusHandler, Lifecycle {
         return this.#drive();
       case REGISTER.COUNTER:
         // 2.3.7: it is written only while it is stopped.
-        if (!this.#isEnabled) this.#counter = value;
+        if (!this.#main.isEnabled) this.#main.base = value;
     }
   }
 
@@ -220,9 +209,9 @@ export class Hpet implements BusHandler, Lifecycle {
 
   save(): DeviceState {
     return STATE.save({
-      isEnabled: this.#isEnabled,
-      counter: this.#counter,
-      start: this.#start,
+      isEnabled: this.#main.isEnabled,
+      counter: this.#main.base,
+      start: this.#main.start,
       status: this.#status,
       timers: this.#timers.map((timer) => timer.save()),
     });
@@ -230,9 +219,7 @@ export class Hpet implements BusHandler, Lifecycle {
 
   restore(state: DeviceState): void {
     const values = STATE.check(state);
-    this.#isEnabled = values.isEnabled;
-    this.#counter = values.counter;
-    this.#start = values.start;
+    this.#main.restore(values);
     this.#status = values.status & 0xff;
     values.timers.forEach((timer, n) => this.#timers[n]!.restore(timer));
     this.#drive();

@@ -2,7 +2,8 @@
 
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { conformance } from "../../devices/conformance.ts";
-import { Hpet, HPET_HZ } from "./hpet.ts";
+import { Hpet } from "./hpet.ts";
+import { HPET_HZ } from "./hpet_counter.ts";
 import { PlatformStateError } from "./state.ts";
 import { CountingLine, ManualTime } from "./testing.ts";
 import { MIN_PERIOD_NS } from "./tick_timer.ts";

@@ -11,7 +11,8 @@ import type {
   Lifecycle,
   MsiSink,
 } from "../device.ts";
-import { ApicBus } from "./apic_bus.ts";
+import { ApicBus, type ApicTarget } from "./apic_bus.ts";
+import type { ApicEvent, ApicWords } from "./apic_host.ts";
 import type { TimeStamp } from "./apic_timer.ts";
 import { APIC_BASE } from "./apic_window.ts";
 import { Hpet, HPET_BASE, HPET_LENGTH } from "./hpet.ts";
@@ -41,8 +42,16 @@ import {
 
 /** What a machine gives its interrupt controllers and timers. */
 export interface InterruptsOptions {
-  /** how many virtual CPUs it has; number 0 starts it */
+  /** how many virtual CPUs have their local APIC here; number 0 starts the machine */
   readonly vcpus: number;
+  /** local APICs of the virtual CPUs that follow, in other threads */
+  readonly others?: readonly ApicTarget[];
+  /** where the registers of the local APICs here are, by CPU */
+  readonly words?: readonly ApicWords[];
+  /** what other threads tell the time by; zero at first */
+  readonly times?: SharedTimes;
+  /** Told when the 8259s' INTR output changes. */
+  intrChanged?(level: boolean): void;
   /** its ports */
   readonly ports: Bus;
   /** its device memory */
@@ -55,10 +64,20 @@ export interface InterruptsOptions {
   attend(vcpu: number): void;
   /** A non-maskable interrupt for a CPU. */
   nmi(vcpu: number): void;
+  /** Something of a CPU's local APIC is counted. */
+  counted?(vcpu: number, event: ApicEvent, source?: number): void;
   /** the time stamp counter of a CPU; the default counts guest nanoseconds */
   readonly tsc?: (vcpu: number) => TimeStamp;
   /** whether MSI destinations have 15 bits */
   readonly extendedDestination?: boolean;
+}
+
+/** Numbers by which timers can be read in any thread. */
+export interface SharedTimes {
+  /** the HPET's main counter: `HPET_COUNTER_WORDS` */
+  readonly hpet: Float64Array;
+  /** the ACPI timer's start: one */
+  readonly pmTimer: Float64Array;
 }
 
 /** A CPU was told to wait or to start. */
@@ -131,7 +150,8 @@ export class Interrupts implements Lifecycle {
    * @throws {BusConflictError} where something else has the addresses
    */
   constructor(options: InterruptsOptions) {
-    const { vcpus, clock, wallClock, extendedDestination = false } = options;
+    const { vcpus, clock, wallClock, times } = options;
+    const { extendedDestination = false } = options;
     if (!Number.isInteger(vcpus) || vcpus < 1) {
       throw new RangeError(`Cannot make ${vcpus} CPUs: expected 1 or more`);
     }
@@ -140,26 +160,31 @@ export class Interrupts implements Lifecycle {
     this.ioapic = new IoApic(this.apicBus);
     this.pic = new PicPair((level) => this.#driveIntr(level));
     this.lapics = Array.from({ length: vcpus }, (_, n) => this.#lapic(n));
-    for (const lapic of this.lapics) this.apicBus.connect(lapic);
+    for (const target of [...this.lapics, ...options.others ?? []]) {
+      this.apicBus.connect(target);
+    }
     this.pit = new Pit(clock, this.isaIrq(PIT_IRQ));
     this.rtc = new Rtc({ clock, wallClock, irq: this.isaIrq(RTC_IRQ) });
     this.hpet = new Hpet({
       clock,
       lines: HPET_PINS.map((pin) => this.ioapicPin(pin)),
       msi: this.msi,
+      ...times && { counter: times.hpet },
     });
-    this.pmTimer = new PmTimer(clock);
+    this.pmTimer = new PmTimer(clock, times?.pmTimer);
     this.#claim();
   }
 
   #lapic(id: number): LocalApic {
-    const { clock, tsc } = this.#options;
+    const { clock, tsc, words } = this.#options;
+    const own = words?.[id];
     return new LocalApic({
       id,
       clock,
       bus: this.apicBus,
       extInt: this.pic,
       ...(tsc && { tsc: tsc(id) }),
+      ...(own && { words: own }),
       host: {
         attend: () => this.#options.attend(id),
         nmi: () => this.#options.nmi(id),
@@ -172,6 +197,7 @@ export class Interrupts implements Lifecycle {
             address: vector << 12,
           }),
         endOfInterrupt: (vector) => this.ioapic.endOfInterrupt(vector),
+        counted: (event, source) => this.#options.counted?.(id, event, source),
       },
     });
   }
@@ -182,6 +208,7 @@ export class Interrupts implements Lifecycle {
     this.lapics[0]!.setPin(0, level);
     if (level) this.ioapic.assert(0);
     else this.ioapic.deassert(0);
+    this.#options.intrChanged?.(level);
   }
 
   #tell(event: StartupEvent): void {
@@ -326,7 +353,8 @@ export class Interrupts implements Lifecycle {
     const { length } = this.lapics;
     table(part, length)(lapics, "interrupts.lapics");
     table(flag, this.#lines.length)(lines, "interrupts.lines");
-    integer(length - 1)(turn, "interrupts.turn");
+    const { others = [] } = this.#options;
+    integer(length + others.length - 1)(turn, "interrupts.turn");
     // Timers drive lines and the 8259s the APICs while they are restored; so what is
     // driven comes after what drives it, and has the last word.
     this.hpet.restore(devices.hpet);

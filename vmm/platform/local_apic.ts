@@ -74,7 +74,8 @@ export class LocalApic
   readonly #host: LocalApicHost;
   readonly #local: LocalInterrupts;
   readonly #timer: ApicTimer;
-  readonly #registers = new Uint32Array(APIC_REGISTERS);
+  readonly #registers: Uint32Array;
+  readonly #modeWord: Uint32Array;
   readonly #vectors: VectorUnit;
   // What the windows see; the APIC itself does not show its registers.
   readonly #file: ApicRegisterFile = {
@@ -82,7 +83,6 @@ export class LocalApic
     writeRegister: (number, value) => this.#write(number, value),
     raise: (errors) => this.#local.error(errors),
   };
-  #mode: number = APIC_MODE.XAPIC;
   // Whether STARTUP would start the processor.
   #isWaiting = false;
 
@@ -98,10 +98,14 @@ export class LocalApic
     this.#isBootstrap = options.isBootstrap ?? id === 0;
     this.#bus = options.bus;
     this.#host = options.host;
+    this.#registers = options.words?.registers ??
+      new Uint32Array(APIC_REGISTERS);
+    this.#modeWord = options.words?.mode ?? new Uint32Array(1);
     this.#local = new LocalInterrupts(this.#registers, options.extInt, {
       interrupt: (vector) => this.interrupt(vector),
       attend: () => this.#host.attend(),
       nmi: () => this.#host.nmi(),
+      triggered: (source) => this.#host.counted?.("local", source),
     });
     const tsc = options.tsc ??
       { read: () => BigInt(Math.floor(clock.now())), frequency: 1e9 };
@@ -115,6 +119,18 @@ export class LocalApic
       () => this.#host.attend(),
     );
     this.reset();
+  }
+
+  get #mode(): number {
+    return this.#modeWord[0]!;
+  }
+  set #mode(mode: number) {
+    this.#modeWord[0] = mode;
+  }
+
+  /** Whether its processor waits for STARTUP. */
+  get isWaiting(): boolean {
+    return this.#isWaiting;
   }
 
   reset(): void {
@@ -151,8 +167,12 @@ export class LocalApic
   }
 
   acknowledge(): number {
+    this.#host.counted?.("interrupt");
     // As in vmm(4), the 8259s come first.
-    if (this.#local.isExtIntReady) return this.#local.acknowledgeExtInt();
+    if (this.#local.isExtIntReady) {
+      this.#host.counted?.("extInt");
+      return this.#local.acknowledgeExtInt();
+    }
     const vector = this.#vectors.acknowledge();
     return vector >= 0 ? vector : this.#registers[APIC.SVR]! & MESSAGE.VECTOR;
   }
@@ -344,6 +364,7 @@ export class LocalApic
   }
 
   #endOfInterrupt(): void {
+    if (this.#vectors.isIdle) this.#host.counted?.("emptyEnd");
     const vector = this.#vectors.end();
     if (vector >= 0) this.#host.endOfInterrupt(vector);
   }
@@ -364,6 +385,7 @@ export class LocalApic
     const isDeassert = (command & MESSAGE.LEVEL) !== 0 &&
       (command & MESSAGE.ASSERT) === 0;
     if (mode === DELIVERY.INIT && isDeassert) return;
+    this.#host.counted?.("ipi");
     const high = this.#registers[APIC.ICR_HIGH]!;
     const destination = this.#mode === APIC_MODE.X2APIC
       ? high

@@ -1,6 +1,7 @@
 // Message-signalled interrupts: the write that a device makes, decoded (Intel SDM
 // vol. 3, 11.11.1 and 11.11.2). Like vmm(4)'s they are always edges, whatever bit 15
-// of the data says, and logical only with the redirection hint.
+// of the data says. Unlike there the destination mode counts without the redirection
+// hint too, as on hardware: Linux on i386 addresses its processors that way.
 
 import type { MsiSink } from "../device.ts";
 import {
@@ -10,7 +11,6 @@ import {
   widenDestination,
 } from "./apic_bus.ts";
 
-const REDIRECTION_HINT = 1 << 3;
 const LOGICAL = 1 << 2;
 
 // The modes that a message can have; STARTUP and the reserved 3 are dropped.
@@ -51,8 +51,7 @@ export class MsiRouter implements MsiSink {
     if (!isMsiAddress(address)) return;
     const mode = data >>> MESSAGE.MODE_SHIFT & 7;
     if ((LEGAL_MODES >>> mode & 1) === 0) return;
-    const isLogical = (address & REDIRECTION_HINT) !== 0 &&
-      (address & LOGICAL) !== 0;
+    const isLogical = (address & LOGICAL) !== 0;
     const message = data & MESSAGE.VECTOR | mode << MESSAGE.MODE_SHIFT |
       MESSAGE.ASSERT | (isLogical ? MESSAGE.LOGICAL : 0);
     this.#bus.deliver(message, this.#destination(address), -1);

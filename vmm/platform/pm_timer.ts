@@ -14,28 +14,42 @@ export const PM_TIMER_PORT = 0x408;
 
 const STATE = new StateFormat("pm-timer", 1, { start: time });
 
+/** The counter so many nanoseconds after its start. */
+export function pmTimerValue(nanoseconds: number): number {
+  const ticks = Math.floor(Math.max(0, nanoseconds) * PM_TIMER_HZ / 1e9);
+  return ticks % 2 ** 32;
+}
+
 /** The counter; it starts with the machine and no reset stops it. */
 export class PmTimer implements BusHandler, Lifecycle {
   readonly name = "pm-timer";
   readonly #clock: Clock;
-  #start: number;
+  readonly #started: Float64Array;
 
   /**
    * Makes it as it is after power-on.
    *
    * @param clock guest time, by which it counts
+   * @param started where its start is, one number, for other threads to see
    */
-  constructor(clock: Clock) {
+  constructor(clock: Clock, started: Float64Array = new Float64Array(1)) {
     this.#clock = clock;
+    this.#started = started;
     this.#start = clock.now();
+  }
+
+  get #start(): number {
+    return this.#started[0]!;
+  }
+  set #start(time: number) {
+    this.#started[0] = time;
   }
 
   reset(): void {}
 
   /** The counter. */
   get value(): number {
-    const passed = Math.max(0, this.#clock.now() - this.#start);
-    return Math.floor(passed * PM_TIMER_HZ / 1e9) % 2 ** 32;
+    return pmTimerValue(this.#clock.now() - this.#start);
   }
 
   read(offset: number, bytes: number): number | bigint {

@@ -17,10 +17,15 @@ export interface VcpuState {
 
 /** A machine at rest. */
 export interface VmState {
+  /** what it is the state of */
   readonly kind: "vmm machine";
+  /** version of the layout */
   readonly version: 1;
+  /** packages, cores, threads */
   readonly topology: CpuTopology;
+  /** memory segments, by number */
   readonly segments: readonly MemorySegment[];
+  /** where they are mapped, by address */
   readonly mappings: readonly MemoryMap[];
   /** by number; null: as after reset */
   readonly vcpus: readonly (VcpuState | null)[];
@@ -28,6 +33,10 @@ export interface VmState {
   readonly active: readonly number[];
   /** vCPUs that a debugger holds */
   readonly debug: readonly number[];
-  /** interrupt controllers, timers and clock; null: as after power-on */
+  /** why it was suspended, of `SUSPEND`; 0: it was not */
+  readonly suspend: number;
+  /** the real-time clock with its memory; null: as after power-on */
+  readonly rtc: DeviceState | null;
+  /** interrupt controllers and timers; null: as after power-on */
   readonly interrupts: DeviceState | null;
 }

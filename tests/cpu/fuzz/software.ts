@@ -3,6 +3,7 @@
 
 import type { Code } from "iced-x86";
 import { Cpuid } from "../../../vmm/cpu/cpuid.ts";
+import { InstructionSet } from "../../../vmm/cpu/instruction_set.ts";
 import { VirtualCpu } from "../../../vmm/cpu/cpu.ts";
 import { EXIT_CODE } from "../../../vmm/cpu/exits.ts";
 import { FORMS } from "../../../vmm/cpu/forms/mod.ts";
@@ -238,5 +239,6 @@ export function supportedCodes(): readonly Code[] {
     threads: 1,
     x2apic: false,
   });
-  return [...FORMS.keys()].filter((code) => cpuid.supports(code));
+  const instructions = new InstructionSet(cpuid);
+  return [...FORMS.keys()].filter((code) => instructions.supports(code));
 }

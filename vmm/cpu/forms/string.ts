@@ -23,6 +23,7 @@ import {
   type Label,
   type Var,
 } from "../wasm/mod.ts";
+import { isSpent } from "../runtime/run.ts";
 import { STATUS } from "../runtime/traps.ts";
 
 const AXES = { axes: ["address", "code", "flat", "rep"] } as const;
@@ -269,7 +270,7 @@ function spendElements(x: Emitter, s: Element, elements: I64, left: I64): void {
   const lines = elements.mul(widthOf(s.size)).shrU(6).toI32().add(1);
   const budget = x.let(state.load32(0, BUDGET).sub(lines));
   x.f.do(state.store32(0, budget, BUDGET));
-  x.f.if(budget.ltS(0).and(left.ne(0)), () => {
+  x.f.if(isSpent(x.cpu, budget).and(left.ne(0)), () => {
     x.f.do(state.store64(0, x.rip(), RIP));
     x.f.return(i32(STATUS.EVENTS));
   });

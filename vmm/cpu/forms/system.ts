@@ -211,7 +211,11 @@ function hostForms(): Form[] {
       x.endBlock();
     }, ENDS),
     form("Rdpmc", (x) => void x.call("readCounter", x.site())),
-    form("Cpuid", (x) => void x.call("identify", x.site())),
+    // Serializing: what other processors changed behind it is seen.
+    form("Cpuid", (x) => {
+      x.call("identify", x.site());
+      x.endBlock();
+    }, ENDS),
     form("Xgetbv", (x) => void x.call("readXcr", x.site())),
     form("Xsetbv", (x) => {
       x.call("writeXcr", x.site());

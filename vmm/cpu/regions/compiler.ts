@@ -64,6 +64,11 @@ export class RegionCompiler {
     this.#next();
   }
 
+  /** Whether the thread runs: it may need a while to start, or never do. */
+  get isReady(): boolean {
+    return this.#mail.isHeard;
+  }
+
   /** Whether a module is there to be taken. */
   get isDone(): boolean {
     return this.#mail.isAnswered;

@@ -47,5 +47,33 @@ export function regionOptions(
   compile: boolean | Partial<RegionOptions> | undefined,
 ): RegionOptions | undefined {
   if (compile === false) return undefined;
-  return compile === true ? FORCED_REGIONS : { ...DEFAULT_REGIONS, ...JSON.parse(Deno.env.get("JITX") ?? "{}"), ...compile };
+  return compile === true ? FORCED_REGIONS : { ...DEFAULT_REGIONS, ...compile };
+}
+
+const NUMBERS = /^(threshold|batch|blocks|instructions|doublings|patience)=(\d{1,9})$/;
+
+/**
+ * What the text of `BHYVE_JIT` stands for: `off`, `always` (every block when it is first
+ * executed), `sync` (in the processor's own thread, so that it is determined when),
+ * `thread`, and settings such as `threshold=500`; several with commas between them.
+ *
+ * @throws {RangeError} for any other text
+ */
+export function parseCompile(text: string): boolean | Partial<RegionOptions> {
+  if (text === "off") return false;
+  if (text === "always") return true;
+  let options: Partial<RegionOptions> = {};
+  for (const part of text.split(",").filter((part) => part !== "")) {
+    const [, name, value] = NUMBERS.exec(part) ?? [];
+    if (part === "sync" || part === "thread") {
+      options = { ...options, thread: part === "thread" };
+    } else if (name !== undefined) {
+      options = { ...options, [name]: Number(value) };
+    } else {
+      throw new RangeError(
+        `BHYVE_JIT "${part}": expected off, always, sync, thread or NAME=NUMBER`,
+      );
+    }
+  }
+  return options;
 }

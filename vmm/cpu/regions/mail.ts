@@ -4,8 +4,14 @@
 // event loop to get one.
 
 /** Words of the control block. */
-const WORD = { ASKED: 0, ANSWERED: 1, ASKED_LENGTH: 2, ANSWER_LENGTH: 3 };
-const WORDS = 4;
+const WORD = {
+  ASKED: 0,
+  ANSWERED: 1,
+  ASKED_LENGTH: 2,
+  ANSWER_LENGTH: 3,
+  LISTENS: 4,
+};
+const WORDS = 5;
 /** Bytes that a message can have: modules of a batch are about a tenth of it. */
 const MOST_BYTES = 4 << 20;
 const FAILURE = -1;
@@ -48,6 +54,11 @@ export class Asker {
     return true;
   }
 
+  /** Whether there is somebody who answers. */
+  get isHeard(): boolean {
+    return Atomics.load(this.#control, WORD.LISTENS) !== 0;
+  }
+
   /** Whether the answer is there. */
   get isAnswered(): boolean {
     return Atomics.load(this.#control, WORD.ANSWERED) !== 0;
@@ -73,6 +84,7 @@ export class Answerer {
     this.#control = new Int32Array(control);
     this.#question = new Uint8Array(question);
     this.#answer = new Uint8Array(answer);
+    Atomics.store(this.#control, WORD.LISTENS, 1);
   }
 
   /** Waits for a question. */

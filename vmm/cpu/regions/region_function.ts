@@ -5,6 +5,7 @@
 import type { CpuModule } from "../cpu_module.ts";
 import { HANDLER_TYPE, REC_HANDLER } from "../record.ts";
 import type { RuntimeName } from "../runtime/signatures.ts";
+import { isSpent } from "../runtime/run.ts";
 import { STATUS } from "../runtime/traps.ts";
 import { BUDGET, FLAG_CARRY, FLAG_RESULT, RIP } from "../state.ts";
 import {
@@ -130,7 +131,7 @@ export class RegionFunction extends FunctionBuilder {
     const { state } = this.#module;
     const left = this.#pay(this.#owed.get());
     this.set(this.#owed, i32(0));
-    this.if(left.ltS(0), () => {
+    this.if(isSpent(this.#module, left), () => {
       super.do(state.store64(0, this.#rip.get(), RIP));
       this.set(this.#status, i32(STATUS.EVENTS));
       this.br(this.#toStatus);
@@ -155,7 +156,7 @@ export class RegionFunction extends FunctionBuilder {
   settleLoop(rip: () => I64): void {
     const left = this.#pay(i32(this.owed));
     this.owed = 0;
-    this.if(left.ltS(0), () => {
+    this.if(isSpent(this.#module, left), () => {
       this.set(this.#owed, i32(0));
       super.do(this.#module.state.store64(0, rip(), RIP));
       this.set(this.#status, i32(STATUS.EVENTS));

@@ -239,7 +239,7 @@ export class RegionTier {
     const first = this.#host.newHandlers(heads.length);
     const batch = { first, regions: regions.map(({ plan }) => plan) };
     const blocks = regions.map((region) => region.blocks);
-    if (this.#compiler === undefined) {
+    if (!this.#compiler?.isReady) {
       this.#install(emitBatch(this.#host, batch), first, blocks);
     } else {
       this.#compiler.post(batch, (bytes) => {

@@ -26,6 +26,7 @@ import {
   JUMP_KEY,
   JUMP_RECORD,
   JUMP_STRIDE,
+  KICK,
   MODE_KEY,
   RIP,
   RIP_BASE,
@@ -272,9 +273,14 @@ export function defineRun(cpu: CpuModule): void {
   });
 }
 
+/** Whether a budget is gone, or the engine is wanted whatever is left of it. */
+export function isSpent(cpu: CpuModule, left: I32): I32 {
+  return left.or(cpu.state.load32(0, KICK)).ltS(0);
+}
+
 /**
  * Spends the instructions of a block that ends here, and leaves for events where
- * the budget is gone: `rip` is where the block leads.
+ * the budget is gone or the engine is wanted: `rip` is where the block leads.
  */
 export function spend(
   cpu: CpuModule,
@@ -286,7 +292,7 @@ export function spend(
   if (cpu.spend !== undefined) return cpu.spend(count);
   const left = f.let(state.load32(0, BUDGET).sub(count));
   f.do(state.store32(0, left, BUDGET));
-  f.if(left.ltS(0), () => {
+  f.if(isSpent(cpu, left), () => {
     f.do(state.store64(0, rip(), RIP));
     f.return(i32(STATUS.EVENTS));
   });

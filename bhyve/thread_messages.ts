@@ -1,0 +1,47 @@
+// What the main thread sends a machine's threads and what they answer. All of it
+// survives structured cloning.
+
+import type { GuestMemoryHandle } from "../vmm/cpu/guest_memory.ts";
+import type { RuntimeModule } from "../vmm/cpu/handlers.ts";
+import type { SharedCodeBuffers } from "../vmm/cpu/shared_code.ts";
+import type { ErrnoName } from "../vmm/errno.ts";
+import type { MachinePlan } from "./plan.ts";
+
+/** What every thread is made from. */
+export interface ThreadStart {
+  readonly plan: MachinePlan;
+  /** the vCPU that the thread runs */
+  readonly vcpu: number;
+  readonly memory: GuestMemoryHandle;
+  readonly code: SharedCodeBuffers;
+  readonly board: SharedArrayBuffer;
+  /** emitted code that every vCPU starts with, compiled once */
+  readonly runtime: RuntimeModule;
+  /** memory 0 of every vCPU */
+  readonly states: readonly WebAssembly.Memory[];
+  /** the thread's own requests */
+  readonly mail: SharedArrayBuffer;
+  /** words for agreeing on the time, by vCPU; that of vCPU 0 is not used */
+  readonly clocks: readonly SharedArrayBuffer[];
+}
+
+/** What a thread answers. */
+export type ThreadMessage =
+  /** it is built, and waits until the machine may run */
+  | { readonly kind: "ready" }
+  /** it was asked something */
+  | { readonly kind: "reply"; readonly id: number; readonly result: unknown }
+  | {
+    readonly kind: "refusal";
+    readonly id: number;
+    readonly code: ErrnoName;
+    readonly message: string;
+  }
+  /** the machine ended: of vCPU 0's thread, after every other stopped */
+  | { readonly kind: "end"; readonly how: number }
+  /** it cannot go on, or could not be built */
+  | {
+    readonly kind: "failure";
+    readonly message: string;
+    readonly status: number;
+  };

@@ -1,0 +1,93 @@
+// `deno task compile [DIR]`: makes the stand-alone executables bhyve, bhyvectl and
+// bhyveload in DIR (default `out`), each with the permissions that it needs and no
+// others. `DENORT_BIN` names the base binary where Deno cannot download one.
+
+interface Executable {
+  readonly name: string;
+  readonly entry: string;
+  readonly permissions: readonly string[];
+  /** modules that are loaded by workers */
+  readonly workers: readonly string[];
+}
+
+/** What says where the vmm root is. */
+const ROOT_VARIABLES = "VMM_ROOT,XDG_RUNTIME_DIR,TMPDIR";
+const FILES = ["--allow-read", "--allow-write"];
+/** Since Deno 2.5 a Unix socket needs permission to use the network. */
+const SOCKETS = isAtLeast(2, 5) ? ["--allow-net"] : [];
+
+const EXECUTABLES: readonly Executable[] = [
+  {
+    name: "bhyve",
+    entry: "main.ts",
+    permissions: [
+      `--allow-env=${ROOT_VARIABLES},BHYVE_JIT`,
+      "--allow-sys=uid,hostname",
+      ...FILES,
+      // TTY backends that listen.
+      "--allow-net",
+      // Pins vCPUs to host CPUs.
+      "--allow-run=ps,taskset",
+    ],
+    workers: ["bhyve/worker.ts", "bhyve/vcpu_worker.ts"],
+  },
+  {
+    name: "bhyvectl",
+    entry: "bhyvectl/main.ts",
+    permissions: [
+      `--allow-env=${ROOT_VARIABLES}`,
+      "--allow-sys=uid",
+      ...FILES,
+      ...SOCKETS,
+    ],
+    workers: [],
+  },
+  {
+    name: "bhyveload",
+    entry: "bhyveload/main.ts",
+    permissions: [
+      `--allow-env=${ROOT_VARIABLES}`,
+      "--allow-sys=uid",
+      ...FILES,
+      ...SOCKETS,
+    ],
+    workers: [],
+  },
+];
+
+function isAtLeast(major: number, minor: number): boolean {
+  const [ours = 0, theirs = 0] = Deno.version.deno.split(".").map(Number);
+  return ours > major || (ours === major && theirs >= minor);
+}
+
+async function compile(
+  { name, entry, permissions, workers }: Executable,
+  directory: string,
+): Promise<void> {
+  const output = `${directory}/${name}`;
+  const { success, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: [
+      "compile",
+      "--quiet",
+      "--no-check",
+      "--unstable-worker-options",
+      ...permissions,
+      ...workers.flatMap((path) => ["--include", path]),
+      "--output",
+      output,
+      entry,
+    ],
+    cwd: import.meta.dirname!,
+    stderr: "piped",
+  }).output();
+  if (!success) {
+    const reason = new TextDecoder().decode(stderr).trim();
+    throw new Error(`Cannot compile ${name}: ${reason}`);
+  }
+  console.log(output);
+}
+
+const directory = Deno.args[0] ?? "out";
+await Deno.mkdir(directory, { recursive: true });
+const output = await Deno.realPath(directory);
+for (const executable of EXECUTABLES) await compile(executable, output);

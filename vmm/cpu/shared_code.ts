@@ -1,0 +1,305 @@
+// Which threads hold code decoded from a page of guest memory, and what they must hear
+// of it: each virtual CPU decodes for itself in a thread of its own, over one memory
+// (Intel SDM vol. 3, 9.1.3 "Handling Self- and Cross-Modifying Code").
+//
+// A word for each page says who holds code of it. Before code of a page is decoded,
+// everyone else stops writing to it on the fast path: those that run say so at the end
+// of their block, those that do not run hear of it before they run again. Then the page
+// is settled, and the next that decodes from it need not ask. A write to such a page
+// unsettles it and is posted to the holders, which then drop all that they hold of it,
+// so that what they decode next begins with that agreement again.
+
+const PAGE = 4096;
+/** Most threads: each has one bit of a page's words. */
+export const MAX_CODE_THREADS = 16;
+// Two words a page: the holders with how it stands, and who must drop it.
+const PAGE_WORDS = 2;
+const DROPS = 1;
+const HOLDERS = 0xffff;
+const SETTLED = 1 << 16;
+/** Writes are counted above, so that none is missed while a page is being settled. */
+const WRITE = 1 << 17;
+/** Messages that can wait for a thread; a power of two. */
+const RING = 256;
+
+// Words of a thread's mail, each group on lines of its own.
+const TAIL = 0;
+const MISSED = 1;
+const HEAD = 16;
+const MISSED_DONE = 17;
+const DRAINED = 18;
+const WAITERS = 19;
+const SLOTS = 32;
+const MAIL_WORDS = SLOTS + RING;
+
+// A message is a page and what to do; 0 is an empty slot.
+const PROTECT = 1;
+const DROP = 2;
+const KIND_BITS = 2;
+
+/** How often a drain is looked for before the thread sleeps for it. */
+const SPINS = 200;
+/** Longest sleep for a drain, lest one is missed. */
+const SLEEP_MS = 2;
+
+/** What the threads of a machine share about code; survives structured cloning. */
+export interface SharedCodeBuffers {
+  /** words for each page of guest memory */
+  readonly pages: SharedArrayBuffer;
+  /** mail for each thread */
+  readonly mail: SharedArrayBuffer;
+}
+
+/** Makes what the threads of a machine share about code. */
+export function createSharedCode(memoryBytes: number): SharedCodeBuffers {
+  return {
+    pages: new SharedArrayBuffer(
+      4 * PAGE_WORDS * Math.ceil(memoryBytes / PAGE),
+    ),
+    mail: new SharedArrayBuffer(4 * MAIL_WORDS * MAX_CODE_THREADS),
+  };
+}
+
+/** The other threads as the one that posts to them sees them. */
+export interface CodePeers {
+  /** how many threads there are, this one with them */
+  readonly count: number;
+  /** Whether a thread executes guest code, or is about to without a drain. */
+  isRunning(thread: number): boolean;
+  /** Makes a thread drain its mail soon. */
+  kick(thread: number): void;
+  /** Calls `wait` while this thread counts as not running. */
+  whileParked(wait: () => void): void;
+}
+
+/** What a thread does with its mail. */
+export interface CodeReceiver {
+  /** Makes its next write to a page ask first. */
+  protectPage(page: number): void;
+  /** Drops all code of a page. */
+  dropPage(page: number): void;
+  /** Makes its next write to any page ask first. */
+  protectAll(): void;
+}
+
+/** One thread's view. */
+export class SharedCode {
+  readonly #pages: Int32Array;
+  readonly #mail: Int32Array;
+  readonly #thread: number;
+  readonly #own: number;
+  readonly #peers: CodePeers;
+  #receiver: CodeReceiver | undefined;
+
+  /** Pages that were dropped for another thread, counted. */
+  drops = 0;
+
+  /**
+   * @param thread number of the thread that this is for, or -1 for one that only
+   *   posts, such as that of a debugger
+   */
+  constructor(buffers: SharedCodeBuffers, thread: number, peers: CodePeers) {
+    this.#pages = new Int32Array(buffers.pages);
+    this.#mail = new Int32Array(buffers.mail);
+    this.#thread = thread;
+    this.#own = thread < 0 ? 0 : 1 << thread;
+    this.#peers = peers;
+  }
+
+  /** Says who acts on the mail: called once, before the thread runs. */
+  connect(receiver: CodeReceiver): void {
+    this.#receiver = receiver;
+  }
+
+  /** Whether any thread holds code of a page. */
+  isCode(page: number): boolean {
+    return (Atomics.load(this.#pages, page * PAGE_WORDS) & HOLDERS) !== 0;
+  }
+
+  // --- Holding -------------------------------------------------------------
+
+  /**
+   * Makes this thread a holder of a page before it decodes: from then on every write
+   * to the page by another thread is posted here.
+   */
+  claim(page: number): void {
+    const at = page * PAGE_WORDS;
+    while ((Atomics.load(this.#pages, at) & this.#own) === 0) {
+      const before = Atomics.or(this.#pages, at, this.#own);
+      if ((before & SETTLED) === 0) this.#settle(page);
+    }
+  }
+
+  // Stops every other thread from writing to a page on the fast path.
+  #settle(page: number): void {
+    const at = page * PAGE_WORDS;
+    const before = Atomics.load(this.#pages, at);
+    const message = page << KIND_BITS | PROTECT;
+    for (let n = 0; n < this.#peers.count; n++) {
+      if (n !== this.#thread) this.#post(n, message);
+    }
+    const running = this.#running();
+    if (running.length > 0) {
+      this.#peers.whileParked(() => {
+        for (const n of running) this.#awaitDrain(n);
+      });
+    }
+    Atomics.compareExchange(this.#pages, at, before, before | SETTLED);
+    // What came meanwhile counts before anything is decoded or executed.
+    if (running.length > 0) this.drain();
+  }
+
+  /** This thread holds no code of a page any more. */
+  release(page: number): void {
+    const at = page * PAGE_WORDS;
+    Atomics.and(this.#pages, at + DROPS, ~this.#own);
+    for (;;) {
+      const old = Atomics.load(this.#pages, at);
+      const kept = old & ~this.#own;
+      const next = (kept & HOLDERS) === 0 ? kept & ~SETTLED : kept;
+      if (Atomics.compareExchange(this.#pages, at, old, next) === old) return;
+    }
+  }
+
+  #running(): number[] {
+    const running: number[] = [];
+    for (let n = 0; n < this.#peers.count; n++) {
+      if (n !== this.#thread && this.#peers.isRunning(n)) running.push(n);
+    }
+    return running;
+  }
+
+  // Waits until a thread drained what is posted now, or stopped running.
+  #awaitDrain(thread: number): void {
+    const mail = this.#mail;
+    const at = thread * MAIL_WORDS;
+    const tail = Atomics.load(mail, at + TAIL);
+    const missed = Atomics.load(mail, at + MISSED);
+    const isDone = () =>
+      !this.#peers.isRunning(thread) ||
+      (Atomics.load(mail, at + HEAD) - tail >= 0 &&
+        Atomics.load(mail, at + MISSED_DONE) - missed >= 0);
+    this.#peers.kick(thread);
+    for (let n = 0; n < SPINS; n++) if (isDone()) return;
+    Atomics.add(mail, at + WAITERS, 1);
+    for (;;) {
+      const seen = Atomics.load(mail, at + DRAINED);
+      if (isDone()) break;
+      Atomics.wait(mail, at + DRAINED, seen, SLEEP_MS);
+    }
+    Atomics.sub(mail, at + WAITERS, 1);
+  }
+
+  // --- Writing -------------------------------------------------------------
+
+  /**
+   * Posts a write to a page that may hold code. The writer may be about to make it,
+   * where it is a thread that runs: nobody decodes the page until its block is done.
+   */
+  wrote(page: number): void {
+    const others = this.#unsettle(page) & HOLDERS & ~this.#own;
+    if (others === 0) return;
+    const at = page * PAGE_WORDS + DROPS;
+    // Who has not dropped it yet for a write before is told already.
+    const untold = others & ~Atomics.or(this.#pages, at, others);
+    for (let n = 0; untold >>> n !== 0; n++) {
+      if ((untold >>> n & 1) === 0) continue;
+      this.#post(n, page << KIND_BITS | DROP);
+      if (this.#peers.isRunning(n)) this.#peers.kick(n);
+    }
+  }
+
+  /** Posts a write of bytes, by offset in guest memory. */
+  wroteBytes(offset: number, length: number): void {
+    const last = Math.floor((offset + length - 1) / PAGE);
+    for (let page = Math.floor(offset / PAGE); page <= last; page++) {
+      this.wrote(page);
+    }
+  }
+
+  // The first access is one that writes, too: a load alone may be made before what was
+  // written before it.
+  #unsettle(page: number): number {
+    const at = page * PAGE_WORDS;
+    let old = Atomics.or(this.#pages, at, 0);
+    while ((old & HOLDERS) !== 0) {
+      const next = (old & ~SETTLED) + WRITE | 0;
+      const found = Atomics.compareExchange(this.#pages, at, old, next);
+      if (found === old) break;
+      old = found;
+    }
+    return old;
+  }
+
+  // --- Mail ----------------------------------------------------------------
+
+  #post(thread: number, message: number): void {
+    const mail = this.#mail;
+    const at = thread * MAIL_WORDS;
+    for (;;) {
+      const tail = Atomics.load(mail, at + TAIL);
+      if (tail - Atomics.load(mail, at + HEAD) >= RING) {
+        Atomics.add(mail, at + MISSED, 1);
+        return;
+      }
+      if (Atomics.compareExchange(mail, at + TAIL, tail, tail + 1) !== tail) {
+        continue;
+      }
+      Atomics.store(mail, at + SLOTS + (tail & RING - 1), message);
+      return;
+    }
+  }
+
+  /**
+   * Acts on the mail: between blocks, and before the thread runs again.
+   *
+   * @returns whether there was any
+   */
+  drain(): boolean {
+    const mail = this.#mail;
+    const at = this.#thread * MAIL_WORDS;
+    const tail = Atomics.load(mail, at + TAIL);
+    const missed = Atomics.load(mail, at + MISSED);
+    const head = Atomics.load(mail, at + HEAD);
+    const isLate = missed !== Atomics.load(mail, at + MISSED_DONE);
+    if (head === tail && !isLate) return false;
+    for (let n = head; n !== tail; n = n + 1 | 0) {
+      this.#take(at + SLOTS + (n & RING - 1));
+      Atomics.store(mail, at + HEAD, n + 1 | 0);
+    }
+    if (isLate) {
+      this.#catchUp();
+      Atomics.store(mail, at + MISSED_DONE, missed);
+    }
+    Atomics.add(mail, at + DRAINED, 1);
+    if (Atomics.load(mail, at + WAITERS) > 0) {
+      Atomics.notify(mail, at + DRAINED);
+    }
+    return true;
+  }
+
+  #take(slot: number): void {
+    const mail = this.#mail;
+    let message = 0;
+    // Its poster has taken the slot and is about to fill it.
+    while (message === 0) message = Atomics.exchange(mail, slot, 0);
+    const page = message >>> KIND_BITS;
+    if ((message & PROTECT) !== 0) this.#receiver?.protectPage(page);
+    else this.#drop(page);
+  }
+
+  #drop(page: number): void {
+    this.drops++;
+    this.release(page);
+    this.#receiver?.dropPage(page);
+  }
+
+  // More came than the ring holds: the pages themselves say what to drop.
+  #catchUp(): void {
+    this.#receiver?.protectAll();
+    const pages = this.#pages;
+    for (let at = DROPS; at < pages.length; at += PAGE_WORDS) {
+      if ((pages[at]! & this.#own) !== 0) this.#drop(at >> 1);
+    }
+  }
+}

@@ -1,0 +1,144 @@
+// What threads tell each other of code, seen from one thread that plays all of them;
+// `bhyve/threads_test.ts` does the same with real ones.
+
+import { assert, assertEquals } from "@std/assert";
+import { createSharedCode, SharedCode } from "./shared_code.ts";
+
+const PAGES = 600;
+
+/** Threads that run or not as a test says, and what each was told. */
+class Threads {
+  readonly running = new Set<number>();
+  readonly log: string[] = [];
+  readonly codes: readonly SharedCode[];
+
+  constructor(count: number) {
+    const buffers = createSharedCode(PAGES * 4096);
+    this.codes = Array.from({ length: count }, (_, thread) => {
+      const code = new SharedCode(buffers, thread, {
+        count,
+        isRunning: (n) => this.running.has(n),
+        // Whoever runs is at the end of its block at once.
+        kick: (n) => {
+          this.log.push(`kick ${n}`);
+          this.codes[n]!.drain();
+        },
+        whileParked: (wait) => {
+          this.log.push(`${thread} parks`);
+          wait();
+        },
+      });
+      code.connect({
+        protectPage: (page) => this.log.push(`${thread} protects ${page}`),
+        dropPage: (page) => this.log.push(`${thread} drops ${page}`),
+        protectAll: () => this.log.push(`${thread} protects all`),
+      });
+      return code;
+    });
+  }
+
+  takeLog(): string[] {
+    return this.log.splice(0);
+  }
+}
+
+Deno.test("claim() waits for those that run, and the others hear of it before they do", () => {
+  const threads = new Threads(3);
+  const [first, second, third] = threads.codes;
+  threads.running.add(1);
+  first!.claim(7);
+  assertEquals(threads.takeLog(), ["0 parks", "kick 1", "1 protects 7"]);
+  third!.drain();
+  assertEquals(threads.takeLog(), ["2 protects 7"]);
+  assert(second!.isCode(7));
+  assertEquals(second!.isCode(8), false);
+});
+
+Deno.test("claim() of a settled page asks nobody", () => {
+  const threads = new Threads(3);
+  threads.running.add(0).add(1).add(2);
+  threads.codes[0]!.claim(7);
+  threads.takeLog();
+  threads.codes[1]!.claim(7);
+  threads.codes[0]!.claim(7);
+  assertEquals(threads.takeLog(), []);
+});
+
+Deno.test("claim() of a page that was written asks everyone again", () => {
+  const threads = new Threads(2);
+  const [first, second] = threads.codes;
+  first!.claim(7);
+  second!.drain();
+  threads.takeLog();
+  // The writer holds no code of it, but is in its block still.
+  first!.wrote(7);
+  threads.running.add(0);
+  second!.claim(7);
+  assertEquals(threads.takeLog(), ["1 parks", "kick 0", "0 protects 7"]);
+});
+
+Deno.test("wrote() makes every other holder drop the page, once", () => {
+  const threads = new Threads(3);
+  const [first, second, third] = threads.codes;
+  second!.claim(7);
+  third!.claim(7);
+  for (const code of threads.codes) code.drain();
+  threads.takeLog();
+  for (let n = 0; n < 1000; n++) first!.wrote(7);
+  assertEquals(threads.takeLog(), []);
+  assertEquals(second!.drain(), true);
+  assertEquals(second!.drain(), false);
+  third!.drain();
+  assertEquals(threads.takeLog(), ["1 drops 7", "2 drops 7"]);
+  assertEquals([second!.drops, third!.drops], [1, 1]);
+  assertEquals(first!.isCode(7), false);
+});
+
+Deno.test("wrote() does not make the writer itself drop", () => {
+  const threads = new Threads(2);
+  threads.codes[0]!.claim(7);
+  threads.codes[1]!.drain();
+  threads.takeLog();
+  threads.codes[0]!.wrote(7);
+  assertEquals(threads.codes[0]!.drain(), false);
+  assertEquals(threads.takeLog(), []);
+  assert(threads.codes[0]!.isCode(7));
+});
+
+Deno.test("release() lets a page be written again", () => {
+  const threads = new Threads(2);
+  threads.codes[0]!.claim(7);
+  threads.codes[1]!.claim(7);
+  threads.codes[0]!.release(7);
+  assert(threads.codes[0]!.isCode(7));
+  threads.codes[1]!.release(7);
+  assertEquals(threads.codes[0]!.isCode(7), false);
+});
+
+Deno.test("a thread that missed messages drops exactly the pages that were written", () => {
+  const threads = new Threads(2);
+  const [first, second] = threads.codes;
+  for (let page = 0; page < PAGES; page++) second!.claim(page);
+  first!.drain();
+  threads.takeLog();
+  // More than the ring holds.
+  for (let page = 0; page < PAGES; page += 2) first!.wrote(page);
+  second!.drain();
+  const log = threads.takeLog();
+  const dropped = log.filter((line) => line.startsWith("1 drops"));
+  assertEquals(new Set(dropped).size, PAGES / 2);
+  assert(log.includes("1 protects all"));
+  for (let page = 0; page < PAGES; page++) {
+    assertEquals(second!.isCode(page), page % 2 === 1);
+  }
+});
+
+Deno.test("wroteBytes() tells of every page that bytes lie in", () => {
+  const threads = new Threads(2);
+  for (const page of [2, 3, 4, 5]) threads.codes[1]!.claim(page);
+  threads.codes[0]!.drain();
+  threads.takeLog();
+  threads.codes[0]!.wroteBytes(3 * 4096 - 1, 4096 + 2);
+  threads.codes[1]!.drain();
+  assertEquals(threads.takeLog(), ["1 drops 2", "1 drops 3", "1 drops 4"]);
+});
