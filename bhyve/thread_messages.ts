@@ -5,6 +5,7 @@ import type { GuestMemoryHandle } from "../vmm/cpu/guest_memory.ts";
 import type { RuntimeModule } from "../vmm/cpu/handlers.ts";
 import type { SharedCodeBuffers } from "../vmm/cpu/shared_code.ts";
 import type { ErrnoName } from "../vmm/errno.ts";
+import type { CompileStart } from "./compiler_thread.ts";
 import type { MachinePlan } from "./plan.ts";
 
 /** What every thread is made from. */
@@ -17,6 +18,8 @@ export interface ThreadStart {
   readonly board: SharedArrayBuffer;
   /** emitted code that every vCPU starts with, compiled once */
   readonly runtime: RuntimeModule;
+  /** what each vCPU compiles, and where */
+  readonly compilers: readonly CompileStart[];
   /** memory 0 of every vCPU */
   readonly states: readonly WebAssembly.Memory[];
   /** the thread's own requests */

@@ -19,6 +19,7 @@ import { sharedIoctl } from "../vmm/vm_ioctls.ts";
 import { isApicWindow } from "./apic_access.ts";
 import { Board, MACHINE_FLAG } from "./board.ts";
 import { createClockSync } from "./clock_sync.ts";
+import { CompilerThread } from "./compiler_thread.ts";
 import { GuestRam } from "./guest_ram.ts";
 import { copyOut } from "./memory_access.ts";
 import type { MachinePlan } from "./plan.ts";
@@ -64,6 +65,7 @@ export class MachineThreads {
   readonly #board: Board;
   readonly #gates: readonly VcpuGate[];
   readonly #threads: readonly ThreadHandle[];
+  readonly #compiler: CompilerThread;
   readonly #ended = Promise.withResolvers<MachineEnd>();
   #isEnded = false;
 
@@ -81,18 +83,21 @@ export class MachineThreads {
       new VcpuGate(this.#board.gateWords(n), state)
     );
     const code = createSharedCode(memory.size);
+    const narrow = options.narrow ?? true;
+    this.#compiler = new CompilerThread(states, narrow);
     const common: Omit<ThreadSpecification, "vcpu" | "mail"> = {
       plan,
       memory: memory.handle,
       code,
       board,
       states,
+      compilers: this.#compiler.starts,
       clocks: states.map(() => createClockSync()),
     };
     this.#threads = states.map((_, vcpu) => {
       const start = { ...common, vcpu, mail: RequestMail.create() };
       return new ThreadHandle(start, {
-        narrow: options.narrow ?? true,
+        narrow,
         kick: () => this.#gates[vcpu]!.kick(),
         told: (message) => this.#told(message),
       });
@@ -152,6 +157,7 @@ export class MachineThreads {
     if (this.#isEnded) return;
     this.#isEnded = true;
     for (const thread of this.#threads) thread.end();
+    this.#compiler.end();
     this.#ended.resolve(end);
   }
 

@@ -25,6 +25,7 @@ import type {
 } from "../vmm/platform/mod.ts";
 import { ApicAccess } from "./apic_access.ts";
 import type { Board } from "./board.ts";
+import type { CompileStart } from "./compiler_thread.ts";
 import { CountedBus } from "./counted_bus.ts";
 import { MachineError } from "./machine_error.ts";
 import type { MachineSettings } from "./machine_settings.ts";
@@ -62,6 +63,8 @@ export interface VcpuThreadOptions {
   readonly memory: GuestMemory;
   /** the processor's memory 0 */
   readonly state: WebAssembly.Memory;
+  /** what it compiles, and where */
+  readonly compiler: CompileStart;
   /** what threads tell each other of code */
   readonly code: SharedCode;
   readonly board: Board;
@@ -103,6 +106,8 @@ export class VcpuThread {
     this.cpu = new VirtualCpu({
       memory,
       state: options.state,
+      compile: options.compiler.compile,
+      compiler: options.compiler.mail,
       cpuid: { vcpu: id, sockets, cores, threads, x2apic: settings.x2apic },
       bus: new CountedBus(options.devices, this.apic, this.counters),
       readTsc: () => BigInt(Math.floor(clock.now())),

@@ -50,6 +50,7 @@ class OtherVcpu {
       settings,
       memory,
       state: start.states[id]!,
+      compiler: start.compilers[id]!,
       code,
       board,
       gate: parts.gates[id]!,

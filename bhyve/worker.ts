@@ -68,6 +68,7 @@ class MachineThread {
       settings,
       memory,
       state: start.states[0]!,
+      compiler: start.compilers[0]!,
       code,
       board,
       gate: parts.gates[0]!,

@@ -84,6 +84,7 @@ export class VirtualCpu {
       supports: (code) => instructions.supports(code),
       decoderOptions: instructions.decoderOptions,
       regions: regionOptions(options.compile),
+      compiler: options.compiler,
       ...options.state === undefined ? {} : { state: options.state },
     });
     const msrs = new MsrFile({

@@ -16,6 +16,7 @@ import {
 import { codeSize, MODE } from "./mode.ts";
 import { REC_HANDLER, REC_OPERAND, RECORD_STRIDE } from "./record.ts";
 import { RegionCompiler } from "./regions/compiler.ts";
+import type { MailMemory } from "./regions/mail.ts";
 import type { RegionOptions } from "./regions/limits.ts";
 import { RegionTier, type TierHost } from "./regions/tier.ts";
 import { PLAIN, type Shape, shapeNumber } from "./shape.ts";
@@ -75,6 +76,8 @@ export interface EngineOptions {
   readonly supports: (code: Code) => boolean;
   /** what is compiled; nothing where the options are not there */
   readonly regions?: RegionOptions | undefined;
+  /** mail to the thread that compiles; without it, this one does */
+  readonly compiler?: MailMemory | undefined;
   /** how iced-x86 is to decode: by vendor and features, see `cpuid.ts` */
   readonly decoderOptions: number;
   /** memory 0 that other threads know; the default is one of its own */
@@ -153,9 +156,8 @@ export class Engine implements CodeSource, CodeKeeper, TierHost {
     this.runtime = instance.exports as unknown as RuntimeExports;
     Object.assign(this.#imports, instance.exports);
     if (options.regions !== undefined) {
-      if (options.regions.thread) {
-        const { buffer } = stateMemory;
-        this.#compiler = new RegionCompiler(buffer as SharedArrayBuffer);
+      if (options.compiler !== undefined) {
+        this.#compiler = new RegionCompiler(options.compiler);
       }
       this.regions = new RegionTier(this, options.regions, this.#compiler);
     }
@@ -168,7 +170,6 @@ export class Engine implements CodeSource, CodeKeeper, TierHost {
   /** Lets go of guest memory: the engine is not used any more. */
   close(): void {
     this.#options.memory.removeKeeper(this);
-    this.#compiler?.close();
   }
 
   #instantiate(module: WebAssembly.Module): WebAssembly.Instance {

@@ -4,6 +4,7 @@
 import type { CpuidConfig } from "./cpuid.ts";
 import type { GuestMemory } from "./guest_memory.ts";
 import type { RegionOptions } from "./regions/limits.ts";
+import type { MailMemory } from "./regions/mail.ts";
 
 /** Kinds of events, as VMX and SVM number them. */
 export const EVENT_KIND = {
@@ -70,6 +71,8 @@ export interface CpuOptions {
   readonly memory: GuestMemory;
   /** what CPUID shows; the default is one AMD-style processor */
   readonly cpuid?: Partial<CpuidConfig>;
+  /** mail to the thread that compiles; without it, the processor's own does */
+  readonly compiler?: MailMemory | undefined;
   /**
    * what is compiled: `false` nothing, `true` every block when it is first executed
    * (for tests of that tier), else what is hot, by these options and the defaults

@@ -214,7 +214,12 @@ export class ProgramMaker {
     const b = this.#register();
     return this.#random.chance(50)
       ? [0x40 | a >> 3, 0x0f, 0x90 | cc, 0xc0 | a & 7]
-      : [0x48 | a >> 3 << 2 | b >> 3, 0x0f, 0x40 | cc, 0xc0 | (a & 7) << 3 | b & 7];
+      : [
+        0x48 | a >> 3 << 2 | b >> 3,
+        0x0f,
+        0x40 | cc,
+        0xc0 | (a & 7) << 3 | b & 7,
+      ];
   }
 
   #extend(): Bytes {
@@ -233,7 +238,12 @@ export class ProgramMaker {
     }
     // DIV now and then, which faults more often than not.
     if (this.#random.chance(3)) return this.#sized([0xf6], 6, a, 0xc0);
-    return [0x48 | a >> 3 << 2 | b >> 3, 0x0f, 0xaf, 0xc0 | (a & 7) << 3 | b & 7];
+    return [
+      0x48 | a >> 3 << 2 | b >> 3,
+      0x0f,
+      0xaf,
+      0xc0 | (a & 7) << 3 | b & 7,
+    ];
   }
 
   #push(): Bytes {
@@ -307,7 +317,13 @@ export class ProgramMaker {
     const r = this.#register();
     return this.#random.chance(50)
       ? [0x48, 0x8b, 0x83, ...le32(LAYOUT.ABSENT - LAYOUT.DATA)]
-      : [0x48 | r >> 3, 0x8b, 0x80 | r & 7, ...(r === 12 ? [0x24] : []), ...le32(0)];
+      : [
+        0x48 | r >> 3,
+        0x8b,
+        0x80 | r & 7,
+        ...(r === 12 ? [0x24] : []),
+        ...le32(0),
+      ];
   }
 }
 

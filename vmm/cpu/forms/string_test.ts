@@ -168,7 +168,7 @@ Deno.test("a repetition stops in the middle and goes on", () => {
   machine.set({ RIP: CODE, RCX: total, RDI: DATA, RAX: 0x5a });
   let stops = 0;
   for (;;) {
-    const exit = machine.run(500);
+    const exit = machine.run(1500);
     if (exit.code === EXIT_CODE.EXCEPTION) break;
     assertEquals(exit.rip, BigInt(CODE));
     const done = total - Number(machine.get("RCX"));

@@ -2,14 +2,18 @@
 // records from memory 0, which is shared, and answers with a module's bytes.
 
 import type { WantedHandler } from "../handlers.ts";
-import { Asker, type MailMemory, mailMemory } from "./mail.ts";
+import { Asker, type MailMemory } from "./mail.ts";
 import type { BatchPlan } from "./plan.ts";
 
 /** What the thread is sent when it starts. */
 export interface CompilerStart {
-  /** memory 0 */
-  readonly state: SharedArrayBuffer;
-  readonly mail: MailMemory;
+  /** changes with every question */
+  readonly bell: SharedArrayBuffer;
+  /** the processors that it compiles for: their memories 0 and mail */
+  readonly cpus: readonly {
+    readonly state: SharedArrayBuffer;
+    readonly mail: MailMemory;
+  }[];
 }
 
 /** A handler by name, as threads tell each other. */
@@ -28,29 +32,16 @@ export interface CompilerJob {
 
 type Done = (bytes: Uint8Array<ArrayBuffer> | undefined) => void;
 
-/** The compiling thread of one virtual CPU. */
+/** The compiling thread as one virtual CPU has it. */
 export class RegionCompiler {
-  readonly #worker: Worker;
   readonly #mail: Asker;
   readonly #waiting: { batch: BatchPlan; done: Done }[] = [];
   #running: Done | undefined;
   #newHandlers: NamedHandler[] = [];
 
-  /** @param state memory 0 */
-  constructor(state: SharedArrayBuffer) {
-    const mail = mailMemory();
+  /** @param mail to the thread */
+  constructor(mail: MailMemory) {
     this.#mail = new Asker(mail);
-    this.#worker = new Worker(
-      new URL("./compiler_worker.ts", import.meta.url),
-      { type: "module", name: "regions" },
-    );
-    const start: CompilerStart = { state, mail };
-    this.#worker.postMessage(start);
-  }
-
-  /** Ends the thread. */
-  close(): void {
-    this.#worker.terminate();
   }
 
   /** Tells of a new handler. */

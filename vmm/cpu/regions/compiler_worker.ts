@@ -19,14 +19,14 @@ const DEFINITIONS: ReadonlyMap<string, Definition> = new Map(
     .map((one) => [one.name, one]),
 );
 
-/** Compiles for one virtual CPU. */
-class Thread implements RecordSource {
+/** What the thread has of one virtual CPU. */
+class Customer implements RecordSource {
   readonly state: DataView;
   readonly #mail: Answerer;
   readonly #rehearsal = new Rehearsal();
   readonly #handlers: (WantedHandler | undefined)[] = [];
 
-  constructor({ state, mail }: CompilerStart) {
+  constructor({ state, mail }: CompilerStart["cpus"][number]) {
     this.state = new DataView(state);
     this.#mail = new Answerer(mail);
   }
@@ -35,18 +35,19 @@ class Thread implements RecordSource {
     return this.#handlers[index];
   }
 
-  run(): never {
-    for (;;) {
-      const question = new TextDecoder().decode(this.#mail.next());
-      const { batch, handlers } = JSON.parse(question) as CompilerJob;
-      for (const { index, name, shape } of handlers) {
-        const definition = DEFINITIONS.get(name);
-        if (definition !== undefined) {
-          this.#handlers[index] = { definition, shape };
-        }
+  /** Answers its question, if it has one. */
+  serve(): void {
+    const question = this.#mail.next();
+    if (question === undefined) return;
+    const text = new TextDecoder().decode(question);
+    const { batch, handlers } = JSON.parse(text) as CompilerJob;
+    for (const { index, name, shape } of handlers) {
+      const definition = DEFINITIONS.get(name);
+      if (definition !== undefined) {
+        this.#handlers[index] = { definition, shape };
       }
-      this.#mail.answer(this.#compile(batch));
     }
+    this.#mail.answer(this.#compile(batch));
   }
 
   #compile(batch: BatchPlan): Uint8Array<ArrayBuffer> | undefined {
@@ -63,4 +64,12 @@ class Thread implements RecordSource {
 const scope = self as unknown as {
   onmessage: ((event: MessageEvent<CompilerStart>) => void) | null;
 };
-scope.onmessage = ({ data }) => new Thread(data).run();
+scope.onmessage = ({ data }) => {
+  const bell = new Int32Array(data.bell);
+  const customers = data.cpus.map((cpu) => new Customer(cpu));
+  for (;;) {
+    const before = Atomics.load(bell, 0);
+    for (const customer of customers) customer.serve();
+    Atomics.wait(bell, 0, before);
+  }
+};

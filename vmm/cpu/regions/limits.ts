@@ -13,8 +13,8 @@ export interface RegionOptions {
   readonly instructions: number;
   /** a successor joins a region where it ran this fraction of the threshold */
   readonly share: number;
-  /** whether another thread compiles, so that when it happens is not determined */
-  readonly thread: boolean;
+  /** whether the processor's own thread compiles, so that it is determined when */
+  readonly sync: boolean;
   /** how often, at most, drops of a page's code double its blocks' threshold */
   readonly doublings: number;
   /** looks at events, of at most 20,000 instructions each, that a batch may wait */
@@ -28,7 +28,7 @@ export const DEFAULT_REGIONS: RegionOptions = {
   blocks: 32,
   instructions: 400,
   share: 1 / 8,
-  thread: false,
+  sync: false,
   doublings: 10,
   patience: 10,
 };
@@ -50,12 +50,13 @@ export function regionOptions(
   return compile === true ? FORCED_REGIONS : { ...DEFAULT_REGIONS, ...compile };
 }
 
-const NUMBERS = /^(threshold|batch|blocks|instructions|doublings|patience)=(\d{1,9})$/;
+const NUMBERS =
+  /^(threshold|batch|blocks|instructions|doublings|patience)=(\d{1,9})$/;
 
 /**
  * What the text of `BHYVE_JIT` stands for: `off`, `always` (every block when it is first
- * executed), `sync` (in the processor's own thread, so that it is determined when),
- * `thread`, and settings such as `threshold=500`; several with commas between them.
+ * executed), `sync` (in the processor's own thread, so that it is determined when), and
+ * settings such as `threshold=500`; several with commas between them.
  *
  * @throws {RangeError} for any other text
  */
@@ -65,13 +66,13 @@ export function parseCompile(text: string): boolean | Partial<RegionOptions> {
   let options: Partial<RegionOptions> = {};
   for (const part of text.split(",").filter((part) => part !== "")) {
     const [, name, value] = NUMBERS.exec(part) ?? [];
-    if (part === "sync" || part === "thread") {
-      options = { ...options, thread: part === "thread" };
+    if (part === "sync") {
+      options = { ...options, sync: true };
     } else if (name !== undefined) {
       options = { ...options, [name]: Number(value) };
     } else {
       throw new RangeError(
-        `BHYVE_JIT "${part}": expected off, always, sync, thread or NAME=NUMBER`,
+        `BHYVE_JIT "${part}": expected off, always, sync or NAME=NUMBER`,
       );
     }
   }

@@ -21,11 +21,14 @@ export interface MailMemory {
   readonly control: SharedArrayBuffer;
   readonly question: SharedArrayBuffer;
   readonly answer: SharedArrayBuffer;
+  /** one word that several pairs share: it changes with every question */
+  readonly bell: SharedArrayBuffer;
 }
 
 /** Makes the memory of a pair. */
-export function mailMemory(): MailMemory {
+export function mailMemory(bell: SharedArrayBuffer): MailMemory {
   return {
+    bell,
     control: new SharedArrayBuffer(WORDS * 4),
     question: new SharedArrayBuffer(MOST_BYTES),
     answer: new SharedArrayBuffer(MOST_BYTES),
@@ -37,8 +40,10 @@ export class Asker {
   readonly #control: Int32Array;
   readonly #question: Uint8Array;
   readonly #answer: Uint8Array;
+  readonly #bell: Int32Array;
 
-  constructor({ control, question, answer }: MailMemory) {
+  constructor({ control, question, answer, bell }: MailMemory) {
+    this.#bell = new Int32Array(bell);
     this.#control = new Int32Array(control);
     this.#question = new Uint8Array(question);
     this.#answer = new Uint8Array(answer);
@@ -50,7 +55,8 @@ export class Asker {
     this.#question.set(question);
     this.#control[WORD.ASKED_LENGTH] = question.length;
     Atomics.store(this.#control, WORD.ASKED, 1);
-    Atomics.notify(this.#control, WORD.ASKED);
+    Atomics.add(this.#bell, 0, 1);
+    Atomics.notify(this.#bell, 0);
     return true;
   }
 
@@ -87,11 +93,9 @@ export class Answerer {
     Atomics.store(this.#control, WORD.LISTENS, 1);
   }
 
-  /** Waits for a question. */
-  next(): Uint8Array {
-    while (Atomics.load(this.#control, WORD.ASKED) === 0) {
-      Atomics.wait(this.#control, WORD.ASKED, 0);
-    }
+  /** Takes the question, if there is one. */
+  next(): Uint8Array | undefined {
+    if (Atomics.load(this.#control, WORD.ASKED) === 0) return undefined;
     Atomics.store(this.#control, WORD.ASKED, 0);
     return this.#question.slice(0, this.#control[WORD.ASKED_LENGTH]);
   }

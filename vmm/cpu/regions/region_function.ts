@@ -257,7 +257,9 @@ export class RegionFunction extends FunctionBuilder {
 
   /** The instruction goes on at its end from inside it. */
   leaveInstruction(end: Label): void {
-    if (this.depth > this.#base && !this.#isDirect) throw new ConditionalFlags();
+    if (this.depth > this.#base && !this.#isDirect) {
+      throw new ConditionalFlags();
+    }
     this.br(end);
   }
 

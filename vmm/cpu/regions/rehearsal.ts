@@ -47,7 +47,9 @@ export class Rehearsal {
     this.#instance = new WebAssembly.Instance(module, {
       [IMPORT_MODULE]: imports,
     });
-    for (let n = 0; n < regions.length; n++) this.#call(table.get(first + n) as Region | null);
+    for (let n = 0; n < regions.length; n++) {
+      this.#call(table.get(first + n) as Region | null);
+    }
   }
 
   #call(region: Region | null): void {

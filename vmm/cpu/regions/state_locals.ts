@@ -232,8 +232,10 @@ function sizeIfPure(value: Expr, most: number): number {
   const isNumeric = opcode === 0x1b || (opcode >= 0x45 && opcode <= 0xc4);
   const traps = (opcode >= 0x6d && opcode <= 0x70) ||
     (opcode >= 0x7f && opcode <= 0x82) || (opcode >= 0xa8 && opcode <= 0xb1);
-  if (!isNumeric || (traps && opcode !== 0xac && opcode !== 0xad) ||
-      value.kids.length === 0) {
+  if (
+    !isNumeric || (traps && opcode !== 0xac && opcode !== 0xad) ||
+    value.kids.length === 0
+  ) {
     return Infinity;
   }
   let size = 1;

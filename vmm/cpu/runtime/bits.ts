@@ -1,11 +1,7 @@
 // Bit manipulation that takes many steps: PDEP, PEXT and CRC32 (Intel SDM vol. 2).
 
 import type { CpuModule } from "../cpu_module.ts";
-import {
-  carriesBelow,
-  carriesOfDifference,
-  carriesOfSum,
-} from "../flags.ts";
+import { carriesBelow, carriesOfDifference, carriesOfSum } from "../flags.ts";
 import { type FunctionBuilder, type I64, i64 } from "../wasm/mod.ts";
 
 /** Signatures of the functions defined here. */
