@@ -5,7 +5,7 @@
 import type { CpuModule } from "../cpu_module.ts";
 import { HANDLER_TYPE, REC_HANDLER } from "../record.ts";
 import type { RuntimeName } from "../runtime/signatures.ts";
-import { isSpent } from "../runtime/run.ts";
+import { ifKnown, isSpent, jumpEntry } from "../runtime/run.ts";
 import { STATUS } from "../runtime/traps.ts";
 import { BUDGET, FLAG_CARRY, FLAG_RESULT, RIP } from "../state.ts";
 import {
@@ -95,7 +95,7 @@ export class RegionFunction extends FunctionBuilder {
       });
       this.#payOrLeave();
       this.#state.leave();
-      super.returnCall(this.#module.fn.dispatch, this.#rip.get());
+      this.#goToRip();
     });
     this.#pay(this.#owed.get());
     this.#state.leave();
@@ -114,6 +114,18 @@ export class RegionFunction extends FunctionBuilder {
     const record = this.#record.get();
     const handler = state.load32(record, REC_HANDLER);
     super.returnCallIndirect(HANDLER_TYPE, handler, record);
+  }
+
+  // As `dispatch`, whose module is another one: a call from here costs as much again.
+  #goToRip(): void {
+    const { state, fn } = this.#module;
+    const rip = this.let(this.#rip.get());
+    const entry = this.let(jumpEntry(rip));
+    ifKnown(this.#module, this, { rip, entry }, (record) => {
+      const handler = state.load32(record, REC_HANDLER);
+      super.returnCallIndirect(HANDLER_TYPE, handler, record);
+    });
+    super.returnCall(fn.dispatch, rip);
   }
 
   // --- The budget ----------------------------------------------------------

@@ -14,7 +14,6 @@ import {
 import {
   type AddressOf,
   type Expr,
-  expr,
   type FunctionBuilder,
   I32,
   type I32Like,

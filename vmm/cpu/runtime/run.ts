@@ -96,18 +96,29 @@ export function jumpEntry(rip: I64): I32 {
   return index.mul(JUMP_STRIDE).add(JUMP_CACHE);
 }
 
+/** Where the jump cache knows a RIP: sets RIP_BASE; `then` goes on at the record. */
+export function ifKnown(
+  cpu: CpuModule,
+  f: FunctionBuilder,
+  { rip, entry }: { readonly rip: I64; readonly entry: I32 },
+  then: (record: I32) => void,
+): void {
+  const { state } = cpu;
+  const hit = state.load64(entry).eq(rip)
+    .and(state.load32(entry, JUMP_ENTRY_KEY).eq(state.load32(0, JUMP_KEY)));
+  f.if(hit, () => {
+    const inPage = rip.add(state.load64(0, CS + SEG_BASE)).and(0xfff);
+    f.do(state.store64(0, rip.sub(inPage), RIP_BASE));
+    then(f.let(state.load32(entry, JUMP_RECORD)));
+  });
+}
+
 function defineDispatch(cpu: CpuModule): void {
   const { state } = cpu;
   cpu.define("dispatch", (f) => {
     const rip = f.param(0, "i64");
     const entry = f.let(jumpEntry(rip));
-    const hit = state.load64(entry).eq(rip)
-      .and(state.load32(entry, JUMP_ENTRY_KEY).eq(state.load32(0, JUMP_KEY)));
-    f.if(hit, () => {
-      const inPage = rip.add(state.load64(0, CS + SEG_BASE)).and(0xfff);
-      f.do(state.store64(0, rip.sub(inPage), RIP_BASE));
-      goTo(cpu, f, f.let(state.load32(entry, JUMP_RECORD)));
-    });
+    ifKnown(cpu, f, { rip, entry }, (record) => goTo(cpu, f, record));
     findInIndex(cpu, f, rip, entry);
     f.do(state.store64(0, rip, RIP));
     f.return(i32(STATUS.MISS));
