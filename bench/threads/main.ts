@@ -55,7 +55,9 @@ async function callTime(bsp: string): Promise<number> {
 // The same accesses by the vCPU that has the devices in its thread.
 async function ownTime(): Promise<number> {
   const program = CALLER.replace(CODE.HALT, CODE.END);
-  const time = await median(() => wordAfter({ bsp: program, vcpus: 1 }, 0x5000));
+  const time = await median(() =>
+    wordAfter({ bsp: program, vcpus: 1 }, 0x5000)
+  );
   return time / CALLS / NS_PER_US;
 }
 

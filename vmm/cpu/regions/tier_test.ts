@@ -1,0 +1,88 @@
+// The compiled tier seen from outside: what is compiled, when, and what becomes of it
+// when its code changes. What regions compute is the business of `tests/cpu/`.
+
+import { assert, assertEquals } from "@std/assert";
+import { TestMachine } from "../testing.ts";
+import { VECTOR } from "../runtime/traps.ts";
+import type { RegionOptions } from "./limits.ts";
+
+const CODE = 0x8000;
+const UD2 = "0f0b";
+const EAGER = { threshold: 4, batch: 1, patience: 1, doublings: 0 };
+
+function machineWith(
+  compile: boolean | Partial<RegionOptions>,
+  program: string,
+): TestMachine {
+  const machine = new TestMachine({ compile });
+  machine.enter("protected32");
+  machine.poke(CODE, program + UD2);
+  machine.set({ RIP: CODE, RSP: 0x7000, RAX: 0, RCX: 10_000 });
+  return machine;
+}
+
+function regionsOf(machine: TestMachine): number {
+  return machine.cpu.statistics.regions?.regions ?? 0;
+}
+
+// ADD EAX, 3; LOOP.
+const LOOP = "83c003 e2fb";
+
+Deno.test("a loop is compiled, and counts as it did", () => {
+  const machine = machineWith(EAGER, LOOP);
+  assertEquals(machine.runToException(100_000).vector, VECTOR.UD);
+  assertEquals(machine.get("RAX"), 30_000n);
+  assert(regionsOf(machine) >= 1);
+});
+
+Deno.test("a run stops after as many instructions as it was told", () => {
+  for (const limit of [5000, 7777, 12_345]) {
+    const machine = machineWith(EAGER, LOOP);
+    machine.run(limit);
+    assertEquals(machine.get("RAX"), BigInt(Math.ceil(limit / 2)) * 3n);
+  }
+});
+
+Deno.test("nothing is compiled where the tier is off", () => {
+  const machine = machineWith(false, LOOP);
+  machine.runToException(100_000);
+  assertEquals(machine.cpu.statistics.regions, undefined);
+});
+
+Deno.test("a region whose code changes is dropped, and made again", () => {
+  const machine = machineWith(EAGER, LOOP);
+  machine.runToException(100_000);
+  const before = regionsOf(machine);
+  machine.poke(CODE + 2, "05");
+  assertEquals(machine.cpu.statistics.regions?.dropped, before);
+  machine.set({ RIP: CODE, RAX: 0, RCX: 10_000 });
+  machine.runToException(100_000);
+  assertEquals(machine.get("RAX"), 50_000n);
+  assert(regionsOf(machine) > before);
+});
+
+Deno.test("a loop that overwrites its own next instruction sees it at once", () => {
+  // INC BYTE [ADD's immediate]; ADD EAX, 0; LOOP.
+  const machine = machineWith(EAGER, "fe05 08800000 83c000 e2f5");
+  machine.set({ RCX: 1000 });
+  machine.runToException(100_000);
+  let expected = 0n;
+  for (let n = 1; n <= 1000; n++) expected += BigInt.asIntN(8, BigInt(n));
+  assertEquals(BigInt.asIntN(32, machine.get("RAX")), expected);
+});
+
+Deno.test("a fault in a region leaves registers and flags as they were then", () => {
+  // INC EAX; ADD EDI, EAX; DIV EBX; MOV EDX, 0; DEC EBX; JMP: EBX becomes 0.
+  const program = "40 01c7 f7f3 ba00000000 4b ebf3";
+  const machine = machineWith(EAGER, program);
+  machine.set({ RBX: 0x1000, RDX: 0 });
+  const raised = machine.runToException(100_000);
+  assertEquals(raised.vector, VECTOR.DE);
+  assert(regionsOf(machine) >= 1);
+  const threaded = machineWith(false, program);
+  threaded.set({ RBX: 0x1000, RDX: 0 });
+  assertEquals(raised, threaded.runToException(100_000));
+  for (const name of ["RAX", "RDI", "RBX", "RFLAGS", "RIP"] as const) {
+    assertEquals(machine.get(name), threaded.get(name), name);
+  }
+});
