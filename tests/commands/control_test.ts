@@ -10,6 +10,8 @@ import {
 import { bareKernel } from "../guests/bare.ts";
 import { linuxGuest } from "../guests/linux.ts";
 import {
+  BARE_ARGUMENTS,
+  BARE_END,
   type Ending,
   loadBareMachine,
   startBareMachine,
@@ -122,6 +124,41 @@ Deno.test("A killed bhyve leaves a machine that runs again and is destroyed", as
   second.kill("SIGKILL");
   await second.end();
   await host.ok("bhyvectl", ["--vm=dead", "--destroy"]);
+  assertEquals(host.leftovers(), []);
+});
+
+/** When bhyve is killed, in milliseconds from its start: while it gets ready, too. */
+const KILL_TIMES = [30, 90, 150, 220, 300, 450, 700];
+
+Deno.test("A bhyve that is killed at any time leaves a whole machine", async () => {
+  await using host = await TestHost.create();
+  await loadBareMachine(host, "any", "wait");
+  const atStart = await rip(host, "any");
+  for (const milliseconds of KILL_TIMES) {
+    const bhyve = host.start("bhyve", [...BARE_ARGUMENTS, "any"]);
+    await new Promise((resolve) => setTimeout(resolve, milliseconds));
+    bhyve.kill("SIGKILL");
+    await bhyve.end();
+    assertEquals(await rip(host, "any"), atStart, `after ${milliseconds} ms`);
+  }
+  const bhyve = await startBareMachine(host, "any");
+  await host.ok("bhyvectl", ["--vm=any", "--force-poweroff"]);
+  await bhyve.endsWith(1);
+  await host.ok("bhyvectl", ["--vm=any", "--destroy"]);
+  assertEquals(host.leftovers(), []);
+});
+
+Deno.test("In monitor mode a reset starts the machine again", async () => {
+  await using host = await TestHost.create();
+  const kernel = await bareKernel("multiboot");
+  const bhyve = host.start("bhyve", [
+    ...["-M", ...BARE_ARGUMENTS, "-o", `loader.kernel=${kernel}`],
+    ...["-o", "loader.append=end=reset", "again"],
+  ]);
+  for (let run = 0; run < 3; run++) await bhyve.expect(BARE_END);
+  bhyve.kill("SIGKILL");
+  await bhyve.end();
+  assertEquals((await host.run("bhyvectl", ["--vm=again"])).code, 1);
   assertEquals(host.leftovers(), []);
 });
 

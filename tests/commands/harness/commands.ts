@@ -74,15 +74,11 @@ export function grantsFor(directory: string, root: string): Grants {
   };
 }
 
-// Deno 2.4 lets those use a socket who may read and write its path; later ones want a
-// permission for each socket besides, which 2.4 does not know.
+// Deno 2.4 lets those use a socket who may read and write its path; since 2.5 each
+// socket needs a permission of its own besides, which 2.4 does not know.
 function hasSocketPermissions(): boolean {
-  try {
-    Deno.permissions.querySync({ name: "net", host: "unix:/socket" });
-    return true;
-  } catch {
-    return false;
-  }
+  const [major = 0, minor = 0] = Deno.version.deno.split(".").map(Number);
+  return major > 2 || (major === 2 && minor >= 5);
 }
 
 function machineOf(args: readonly string[]): string | undefined {
