@@ -41,8 +41,13 @@ async function startLoading(
 /** A root with a machine at rest in it, made with every right. */
 async function hostWithMachine(name: string): Promise<TestHost> {
   const host = await TestHost.create();
-  await host.ok("bhyvectl", [`--vm=${name}`, "--create", "--set-rip=0x77"]);
-  return host;
+  try {
+    await host.ok("bhyvectl", [`--vm=${name}`, "--create", "--set-rip=0x77"]);
+    return host;
+  } catch (error) {
+    await host[Symbol.asyncDispose]();
+    throw error;
+  }
 }
 
 Deno.test("A machine in monitor mode goes with its bhyve, however that ends", async () => {
