@@ -3,10 +3,12 @@
 
 import { benchBoot } from "./boot/main.ts";
 import { benchCpu } from "./cpu/main.ts";
+import { benchThreads } from "./threads/main.ts";
 
 const BENCHES: Readonly<Record<string, () => Promise<void>>> = {
   boot: benchBoot,
   cpu: benchCpu,
+  threads: benchThreads,
 };
 
 const [name] = Deno.args;

@@ -1,0 +1,2 @@
+import { benchThreads } from "./bench/threads/_tmp.ts";
+await benchThreads();
