@@ -1,2 +1,0 @@
-import { benchThreads } from "./bench/threads/_tmp.ts";
-await benchThreads();
