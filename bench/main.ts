@@ -4,6 +4,7 @@
 import { benchBoot } from "./boot/main.ts";
 import { benchCpu } from "./cpu/main.ts";
 import { benchGuest } from "./guest/main.ts";
+import { benchThreads } from "./threads/main.ts";
 
 const BENCHES: Readonly<
   Record<string, (args: readonly string[]) => Promise<void>>
@@ -11,6 +12,7 @@ const BENCHES: Readonly<
   boot: benchBoot,
   cpu: benchCpu,
   guest: benchGuest,
+  threads: benchThreads,
 };
 
 const [name, ...args] = Deno.args;

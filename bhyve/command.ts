@@ -12,7 +12,7 @@ import { parseOptions, type RunCommand } from "./options.ts";
 import { needsOf, requireNeeds } from "./permissions.ts";
 import { type Pinning, pinnings, pinVcpus } from "./pinning.ts";
 import { refuseUnbuilt } from "./refusals.ts";
-import { type Resources, resourcesOf } from "./resources.ts";
+import { requireDisks, type Resources, resourcesOf } from "./resources.ts";
 import { SerialLines } from "./serial_lines.ts";
 import { Session, type StartMachine } from "./session.ts";
 import { machineUuid } from "./uuid.ts";
@@ -44,6 +44,7 @@ function check(
   const given = config.get("uuid");
   const files = loaderFiles(loader);
   requireNeeds(needsOf(resources, { files, hostname: given === undefined }));
+  requireDisks(resources);
   const uuid = machineUuid(given, name, () => host.hostname());
   return { command, name, resources, loader, pinned, uuid };
 }

@@ -12,6 +12,8 @@ import {
   vmGetTopology,
   vmOpen,
   vmReadGpa,
+  vmRtcRead,
+  vmRtcWrite,
   vmSuspend,
 } from "../vmm/vmmapi.ts";
 import { consoleKernel, FLOOD } from "./_console_kernel.ts";
@@ -210,6 +212,18 @@ Deno.test("run() ends a machine that hears nothing, at Ctrl-A x", () =>
       "bhyve: Ctrl-A x ends the machine, Ctrl-A h shows all keys",
     ]);
   }, true));
+
+Deno.test("run() leaves the clock's memory as the run left it", () =>
+  onStage(async ({ host, console, machine }) => {
+    const running = run([...machine, "vm"], host);
+    await console.sees("*");
+    const ctx = await vmOpen("vm", host.root);
+    await vmRtcWrite(ctx, 0x40, 0xa5);
+    console.type("p");
+    assertEquals(await running, 1);
+    assertEquals(await vmRtcRead(ctx, 0x40), 0xa5);
+    await vmClose(ctx);
+  }));
 
 Deno.test("run() answers requests, and ends where the machine is destroyed", () =>
   onStage(async ({ host, console, machine }) => {

@@ -1,7 +1,9 @@
 // What of the host a configuration names: disks, serial lines, files. The main thread
 // opens or checks exactly these, and the machine's threads get no others.
 
-import { blockOptions } from "../devices/block/options.ts";
+import { FileBackend } from "../devices/block/file.ts";
+import { type BlockOptions, blockOptions } from "../devices/block/options.ts";
+import { locationText } from "../devices/pci/device.ts";
 import { COM_PORTS } from "../devices/uart/com_port.ts";
 import type { ConfigNode } from "../vmm/config.ts";
 import { refuse, STATUS } from "./option_error.ts";
@@ -18,9 +20,9 @@ export interface TtyResource {
 }
 
 /** A disk's contents. */
-export interface DiskResource {
-  readonly path: string;
-  readonly readOnly: boolean;
+export interface DiskResource extends BlockOptions {
+  /** where its device is, for messages */
+  readonly slot: string;
 }
 
 /** What a machine uses of the host. */
@@ -68,13 +70,33 @@ function requireDistinct(ttys: readonly TtyResource[]): void {
   }
 }
 
+function diskRefusal(slot: string, error: unknown): Error {
+  const why = error instanceof Error ? error.message : String(error);
+  return refuse(STATUS.ERROR, `pci slot ${slot}: ${why}`);
+}
+
 function diskOf({ location, node }: PciFunctionNode): DiskResource {
+  const slot = locationText(location);
   try {
-    return blockOptions(node);
+    return { ...blockOptions(node), slot };
   } catch (error) {
-    const { bus, slot, func } = location;
-    const why = error instanceof Error ? error.message : String(error);
-    throw refuse(STATUS.ERROR, `pci slot ${bus}:${slot}:${func}: ${why}`);
+    throw diskRefusal(slot, error);
+  }
+}
+
+/**
+ * Opens every disk once, so that one that cannot be used is refused before anything is
+ * done.
+ *
+ * @throws {OptionError}
+ */
+export function requireDisks({ disks }: Resources): void {
+  for (const disk of disks) {
+    try {
+      new FileBackend(disk).close();
+    } catch (error) {
+      throw diskRefusal(disk.slot, error);
+    }
   }
 }
 

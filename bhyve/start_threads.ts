@@ -22,7 +22,10 @@ import { MachineThreads } from "./threads.ts";
 
 async function endOf(threads: MachineThreads): Promise<MachineEnd> {
   const end = await threads.ended;
-  if (end.kind === "suspended") return { how: end.how };
+  if (end.kind === "suspended") {
+    const { how, rtc } = end;
+    return rtc === undefined ? { how } : { how, changes: { rtc } };
+  }
   throw new MachineFailure(end.message, end.status);
 }
 

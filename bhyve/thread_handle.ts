@@ -22,7 +22,9 @@ export interface ThreadHandleOptions {
 /** What a thread is made from, but for the code that is compiled meanwhile. */
 export type ThreadSpecification = Omit<ThreadStart, "runtime">;
 
-type Answer = (message: ThreadMessage) => void;
+type Answer = (
+  message: Extract<ThreadMessage, { kind: "reply" | "refusal" }>,
+) => void;
 
 const STATUS_ERROR = 4;
 
@@ -119,9 +121,7 @@ export class ThreadHandle {
     const { promise, resolve, reject } = Promise.withResolvers<VmOut<R>>();
     this.#answers.set(id, (message) => {
       if (message.kind === "reply") resolve(message.result as VmOut<R>);
-      else if (message.kind === "refusal") {
-        reject(new VmmError(message.code, message.message));
-      } else reject(new VmmError("ENXIO"));
+      else reject(new VmmError(message.code, message.message));
     });
     this.#unsent.push({ id, request, payload } as MailedRequest);
     this.#sendMore();
@@ -139,8 +139,8 @@ export class ThreadHandle {
   /** Ends the thread; what it was asked and did not answer is refused. */
   end(): void {
     this.#worker.terminate();
-    for (const answer of this.#answers.values()) {
-      answer({ kind: "end", how: 0 });
+    for (const [id, answer] of this.#answers) {
+      answer({ kind: "refusal", id, code: "ENXIO", message: "it has ended" });
     }
     this.#answers.clear();
   }

@@ -4,6 +4,7 @@
 import type { GuestMemoryHandle } from "../vmm/cpu/guest_memory.ts";
 import type { RuntimeModule } from "../vmm/cpu/handlers.ts";
 import type { SharedCodeBuffers } from "../vmm/cpu/shared_code.ts";
+import type { DeviceState } from "../vmm/device.ts";
 import type { ErrnoName } from "../vmm/errno.ts";
 import type { CompileStart } from "./compiler_thread.ts";
 import type { MachinePlan } from "./plan.ts";
@@ -41,7 +42,12 @@ export type ThreadMessage =
     readonly message: string;
   }
   /** the machine ended: of vCPU 0's thread, after every other stopped */
-  | { readonly kind: "end"; readonly how: number }
+  | {
+    readonly kind: "end";
+    readonly how: number;
+    /** the real-time clock with its memory, which outlives a run */
+    readonly rtc: DeviceState;
+  }
   /** it cannot go on, or could not be built */
   | {
     readonly kind: "failure";

@@ -7,6 +7,7 @@ import { createStateMemory } from "../vmm/cpu/engine.ts";
 import type { GuestMemory } from "../vmm/cpu/guest_memory.ts";
 import { getRuntimeModule } from "../vmm/cpu/handlers.ts";
 import { createSharedCode, SharedCode } from "../vmm/cpu/shared_code.ts";
+import type { DeviceState } from "../vmm/device.ts";
 import { VmmError } from "../vmm/errno.ts";
 import {
   vcpuOf,
@@ -40,7 +41,12 @@ export class MachineSetupError extends Error {
 /** How a machine ended. */
 export type MachineEnd =
   /** suspended, for a reason of `SUSPEND` */
-  | { readonly kind: "suspended"; readonly how: number }
+  | {
+    readonly kind: "suspended";
+    readonly how: number;
+    /** the real-time clock at the end; not where the threads were ended at once */
+    readonly rtc?: DeviceState;
+  }
   /** with an error: what bhyve says and its status */
   | {
     readonly kind: "error";
@@ -142,7 +148,8 @@ export class MachineThreads {
 
   #told(message: ThreadMessage): void {
     if (message.kind === "end") {
-      this.#end({ kind: "suspended", how: message.how });
+      const { how, rtc } = message;
+      this.#end({ kind: "suspended", how, rtc });
     }
     if (message.kind === "failure") {
       this.#end({

@@ -35,6 +35,8 @@ import type { VcpuGate } from "./vcpu_gate.ts";
 
 /** Longest sleep, so that a call that got lost does no harm for long. */
 const LONGEST_SLEEP_MS = 1000;
+/** How long a vCPU that waits for another leaves the core to it. */
+const YIELD_MS = 0.1;
 /** Looks for the next call after one was answered: they come in rows. */
 const LOOKS_AFTER_CALL = 30;
 /** A machine counts as halted where it is so for this long. */
@@ -113,6 +115,7 @@ export class VcpuThread {
       readTsc: () => BigInt(Math.floor(clock.now())),
       interrupts: lapic,
       poll: () => void this.#poll(),
+      waited: () => this.#yield(),
       countCpuid: () => this.counters.add(STAT.CPUID),
     });
     memory.shareCode(options.code);
@@ -317,6 +320,14 @@ export class VcpuThread {
     if (since === undefined) return now;
     if (now - since >= HALTED_FOR_MS) this.#suspend(SUSPEND.HALT);
     return since;
+  }
+
+  // The guest waits for another vCPU, whose thread may want the core.
+  #yield(): void {
+    const { gate, plan } = this.#options;
+    if (plan.vcpus.length === 1) return;
+    const mark = gate.mark;
+    this.whileParked(() => gate.wait(mark, YIELD_MS));
   }
 
   // It does not run from here on: others need not wait for it.

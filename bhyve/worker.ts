@@ -116,7 +116,8 @@ class MachineThread {
       if (!board.isStopped) gates[0]!.wait(mark, STOP_WAIT_MS);
     }
     const how = board.how === SUSPEND.NONE ? SUSPEND.DESTROY : board.how;
-    this.#post({ kind: "end", how });
+    const rtc = this.#machine.interrupts.rtc.save();
+    this.#post({ kind: "end", how, rtc });
   }
 }
 

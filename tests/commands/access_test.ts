@@ -8,7 +8,7 @@ import {
   assertStringIncludes,
 } from "@std/assert";
 import { bareKernel } from "../guests/bare.ts";
-import { areGrantsOurs, type Grants } from "./harness/commands.ts";
+import { type Grants } from "./harness/commands.ts";
 import { BARE_ARGUMENTS, BARE_END } from "./harness/bare_machine.ts";
 import { OtherUser } from "./harness/other_user.ts";
 import { type RunOptions, TestHost } from "./harness/test_host.ts";
@@ -41,8 +41,13 @@ async function startLoading(
 /** A root with a machine at rest in it, made with every right. */
 async function hostWithMachine(name: string): Promise<TestHost> {
   const host = await TestHost.create();
-  await host.ok("bhyvectl", [`--vm=${name}`, "--create", "--set-rip=0x77"]);
-  return host;
+  try {
+    await host.ok("bhyvectl", [`--vm=${name}`, "--create", "--set-rip=0x77"]);
+    return host;
+  } catch (error) {
+    await host[Symbol.asyncDispose]();
+    throw error;
+  }
 }
 
 Deno.test("A machine in monitor mode goes with its bhyve, however that ends", async () => {
@@ -63,75 +68,63 @@ Deno.test("A machine in monitor mode goes with its bhyve, however that ends", as
   assertEquals(host.leftovers(), []);
 });
 
-Deno.test({
-  name: "Without vmmctl machines can be used, but not made or destroyed",
-  ignore: !areGrantsOurs(),
-  async fn() {
-    await using host = await hostWithMachine("there");
-    const grants = machinesOnly(host);
-    const ctl = (...args: string[]) => host.run("bhyvectl", args, { grants });
-    const { lines } = await ctl("--vm=there", "--set-rax=5", "--get-rip");
-    assertMatch(lines[0]!, /0x0{14}77$/);
-    const refused = [
-      await ctl("--vm=new", "--create"),
-      await ctl("--vm=there", "--destroy"),
-    ];
-    for (const { code, err } of refused) {
-      assert(code !== 0);
-      assertStringIncludes(err, `--allow-write=${host.root}/vmmctl`);
-    }
-    const [rax] = await host.ok("bhyvectl", ["--vm=there", "--get-rax"]);
-    assertMatch(rax!, /0x0{15}5$/, "what was set stays");
-    await host.ok("bhyvectl", ["--vm=there", "--destroy"]);
-    assertEquals(host.leftovers(), []);
-  },
+Deno.test("Without vmmctl machines can be used, but not made or destroyed", async () => {
+  await using host = await hostWithMachine("there");
+  const grants = machinesOnly(host);
+  const ctl = (...args: string[]) => host.run("bhyvectl", args, { grants });
+  const { lines } = await ctl("--vm=there", "--set-rax=5", "--get-rip");
+  assertMatch(lines[0]!, /0x0{14}77$/);
+  const refused = [
+    await ctl("--vm=new", "--create"),
+    await ctl("--vm=there", "--destroy"),
+  ];
+  for (const { code, err } of refused) {
+    assert(code !== 0);
+    assertStringIncludes(err, `--allow-write=${host.root}/vmmctl`);
+  }
+  const [rax] = await host.ok("bhyvectl", ["--vm=there", "--get-rax"]);
+  assertMatch(rax!, /0x0{15}5$/, "what was set stays");
+  await host.ok("bhyvectl", ["--vm=there", "--destroy"]);
+  assertEquals(host.leftovers(), []);
 });
 
-Deno.test({
-  name: "Without vmmctl bhyve runs in monitor mode only",
-  ignore: !areGrantsOurs(),
-  async fn() {
-    await using host = await hostWithMachine("other");
-    const grants = machinesOnly(host);
-    const session = await startLoading(host, "own", ["-M"], { grants });
-    session.kill("SIGKILL");
-    await session.end();
-    const kernel = await bareKernel("multiboot");
-    const stays = await host.run("bhyve", [
-      ...["-m", "32M", "-o", `loader.kernel=${kernel}`],
-      ...["-U", crypto.randomUUID(), "own"],
-    ], { grants });
-    assertEquals(stays.code, 4);
-    assertStringIncludes(stays.err, `${host.root}/vmmctl`);
-    assertStringIncludes(stays.err, "-M");
-    await host.ok("bhyvectl", ["--vm=other", "--destroy"]);
-    assertEquals(host.leftovers(), []);
-  },
+Deno.test("Without vmmctl bhyve runs in monitor mode only", async () => {
+  await using host = await hostWithMachine("other");
+  const grants = machinesOnly(host);
+  const session = await startLoading(host, "own", ["-M"], { grants });
+  session.kill("SIGKILL");
+  await session.end();
+  const kernel = await bareKernel("multiboot");
+  const stays = await host.run("bhyve", [
+    ...["-m", "32M", "-o", `loader.kernel=${kernel}`],
+    ...["-U", crypto.randomUUID(), "own"],
+  ], { grants });
+  assertEquals(stays.code, 4);
+  assertStringIncludes(stays.err, `${host.root}/vmmctl`);
+  assertStringIncludes(stays.err, "-M");
+  await host.ok("bhyvectl", ["--vm=other", "--destroy"]);
+  assertEquals(host.leftovers(), []);
 });
 
-Deno.test({
-  name: "Without any node nothing can be done, and the node is named",
-  ignore: !areGrantsOurs(),
-  async fn() {
-    await using host = await hostWithMachine("far");
-    const before = host.leftovers();
-    const grants = { read: [cacheDir()], write: [] };
-    const kernel = await bareKernel("multiboot");
-    const boot = ["-m", "32M", "-o", `loader.kernel=${kernel}`];
-    const uuid = ["-U", crypto.randomUUID()];
-    const attempts = [
-      await host.run("bhyvectl", ["--vm=far", "--get-rip"], { grants }),
-      await host.run("bhyvectl", ["--vm=new", "--create"], { grants }),
-      await host.run("bhyvectl", ["--vm=far", "--destroy"], { grants }),
-      await host.run("bhyve", [...boot, ...uuid, "-M", "new"], { grants }),
-      await host.run("bhyveload", ["--kernel", kernel, "new"], { grants }),
-    ];
-    for (const { code, err } of attempts) {
-      assert(code !== 0);
-      assertMatch(err, new RegExp(`--allow-(read|write)=${host.root}`));
-    }
-    assertEquals(host.leftovers(), before);
-  },
+Deno.test("Without any node nothing can be done, and the node is named", async () => {
+  await using host = await hostWithMachine("far");
+  const before = host.leftovers();
+  const grants = { read: [cacheDir()], write: [] };
+  const kernel = await bareKernel("multiboot");
+  const boot = ["-m", "32M", "-o", `loader.kernel=${kernel}`];
+  const uuid = ["-U", crypto.randomUUID()];
+  const attempts = [
+    await host.run("bhyvectl", ["--vm=far", "--get-rip"], { grants }),
+    await host.run("bhyvectl", ["--vm=new", "--create"], { grants }),
+    await host.run("bhyvectl", ["--vm=far", "--destroy"], { grants }),
+    await host.run("bhyve", [...boot, ...uuid, "-M", "new"], { grants }),
+    await host.run("bhyveload", ["--kernel", kernel, "new"], { grants }),
+  ];
+  for (const { code, err } of attempts) {
+    assert(code !== 0);
+    assertMatch(err, new RegExp(`--allow-(read|write)=${host.root}`));
+  }
+  assertEquals(host.leftovers(), before);
 });
 
 Deno.test({

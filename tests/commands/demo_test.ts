@@ -5,7 +5,7 @@ import { GUEST_UP, linuxGuest } from "../guests/linux.ts";
 import { REPOSITORY } from "./harness/commands.ts";
 import { Session } from "./harness/session.ts";
 
-const LIMIT_MS = 300_000;
+const LIMIT_MS = 600_000;
 const PASSED_ON = ["HOME", "PATH", "DENO_DIR", "XDG_CACHE_HOME"];
 
 function environment(temporary: string): Record<string, string> {

@@ -84,6 +84,8 @@ export interface CpuOptions {
   readonly interrupts?: InterruptSource;
   /** called between blocks, at least once in 20,000 instructions */
   readonly poll?: () => void;
+  /** called where the guest seems to wait for another processor, by PAUSE */
+  readonly waited?: () => void;
   /** called for each CPUID */
   readonly countCpuid?: () => void;
   /** the host's time stamp counter; the default counts nanoseconds */

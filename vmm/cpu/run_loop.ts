@@ -22,6 +22,7 @@ import {
   FORCE_STEP,
   KICK,
   MODE_KEY,
+  PAUSES,
   SEG_ACCESS,
   SS,
   SYSTEM_FLAGS,
@@ -37,11 +38,13 @@ const SLICE = 20_000;
  * run before the budget is looked at, which is a path through a region.
  */
 const EXACT_BELOW = 1024;
+/** PAUSE instructions in a slice from which on it is a wait: loops have up to ten more. */
+const PAUSES_OF_WAIT = 1500;
 
 /** What the loop works with. */
 export interface LoopParts {
   /** what is called between blocks */
-  readonly options: Pick<CpuOptions, "poll">;
+  readonly options: Pick<CpuOptions, "poll" | "waited">;
   /** what runs emitted code */
   readonly engine: Pick<Engine, "advance" | "runtime">;
   /** memory 0 */
@@ -60,7 +63,7 @@ export interface LoopParts {
 
 /** The loop of one processor. */
 export class RunLoop {
-  readonly #options: Pick<CpuOptions, "poll">;
+  readonly #options: Pick<CpuOptions, "poll" | "waited">;
   readonly #engine: Pick<Engine, "advance" | "runtime">;
   readonly #words: StateWords;
   readonly #host: HostCalls;
@@ -162,6 +165,7 @@ export class RunLoop {
     // What ends a block only where an event waits for it looks at this: STI, IRET.
     words.setWord(ATTENTION, this.#events.isAwaited ? 1 : 0);
     words.setWord(TRACE_AFTER, 0);
+    words.setWord(PAUSES, PAUSES_OF_WAIT);
     this.#host.rewind();
     const shadow = this.#shadow.enter();
     const status = this.#engine.advance(budget);
@@ -176,6 +180,7 @@ export class RunLoop {
     switch (status) {
       case STATUS.EVENTS:
         this.#host.dropReplies();
+        if (this.#words.word(PAUSES) < 0) this.#options.waited?.();
         return isStep ? this.#stepping.after(flags) : undefined;
       case STATUS.FAULT:
         this.#host.dropReplies();

@@ -54,6 +54,8 @@ export const ATTENTION = layout.take(4);
  * itself, such as `BUDGET`, would take its own value again. On a line of its own.
  */
 export const KICK = layout.take(64, 64);
+/** PAUSE instructions until the guest counts as waiting for another vCPU: i32. */
+export const PAUSES = layout.take(4);
 /** Current privilege level: i32. */
 export const CPL = layout.take(4);
 /** The mode key of the blocks that may run now: i32. See `mode.ts`. */

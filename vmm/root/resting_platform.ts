@@ -56,7 +56,8 @@ export class RestingPlatform implements MachineTarget {
       nmi,
     });
     if (states.interrupts !== null) this.#interrupts.restore(states.interrupts);
-    else if (states.rtc !== null) this.#interrupts.rtc.restore(states.rtc);
+    // A run leaves a newer one.
+    if (states.rtc !== null) this.#interrupts.rtc.restore(states.rtc);
   }
 
   /** Its state. */

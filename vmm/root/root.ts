@@ -187,7 +187,7 @@ export class VmmRoot {
     const pid = readNode(this.paths, name).runner?.pid;
     throw new VmmError(
       "EBUSY",
-      `machine ${name} is run by process ${pid ?? "that just ended"}`,
+      `it is run by process ${pid ?? "that just ended"}`,
     );
   }
 

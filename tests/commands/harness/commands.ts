@@ -60,11 +60,6 @@ export function executables(): string | undefined {
   return Deno.env.get("BHYVE_TEST_EXECUTABLES") || undefined;
 }
 
-/** Whether a test's grants count: compiled commands have their own. */
-export function areGrantsOurs(): boolean {
-  return executables() === undefined;
-}
-
 /** Grants for a directory with a vmm root and disks in it, and for guests' files. */
 export function grantsFor(directory: string, root: string): Grants {
   return {
@@ -116,10 +111,16 @@ function permissionFlags(grants: Grants, args: readonly string[]): string[] {
   return [...ALWAYS, `--allow-read=${readable}`, ...writable, ...sockets];
 }
 
+/** A command from source, with the permissions that a test grants. */
+export function fromSources(command: CommandName): Source {
+  return { deno: Deno.execPath(), main: `${REPOSITORY}${MAIN[command]}` };
+}
+
+/** A command as the tests run it where they grant nothing in particular. */
 function defaultSource(command: CommandName): Source {
   const compiled = executables();
   return compiled === undefined
-    ? { deno: Deno.execPath(), main: `${REPOSITORY}${MAIN[command]}` }
+    ? fromSources(command)
     : { executables: compiled };
 }
 

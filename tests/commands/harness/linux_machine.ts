@@ -23,7 +23,7 @@ export interface LinuxMachine {
 
 const COMMAND_LINE = "console=ttyS0 quiet";
 /** Long enough for a busy host with two processors: a guard against hanging only. */
-const LIMIT_MS = 300_000;
+const LIMIT_MS = 600_000;
 
 /** Puts a machine's kernel into its memory. */
 export async function loadLinuxMachine(

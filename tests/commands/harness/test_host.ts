@@ -4,6 +4,7 @@
 import { assertEquals } from "@std/assert";
 import {
   type CommandName,
+  fromSources,
   type Grants,
   grantsFor,
   invocation,
@@ -13,7 +14,10 @@ import { Session, type SessionEnd } from "./session.ts";
 
 /** How a command is run. */
 export interface RunOptions {
-  /** by default all of the test's own directory */
+  /**
+   * by default all of the test's own directory; others count only for sources, since
+   * executables have their own
+   */
   readonly grants?: Grants;
   /** milliseconds */
   readonly limit?: number;
@@ -68,8 +72,10 @@ export class TestHost implements AsyncDisposable {
   start(
     command: CommandName,
     args: readonly string[],
-    { grants, limit = SHORT_MS, source, wrapper = [] }: RunOptions = {},
+    { grants, limit = SHORT_MS, wrapper = [], ...options }: RunOptions = {},
   ): Session {
+    const source = options.source ??
+      (grants === undefined ? undefined : fromSources(command));
     const { argv, env } = invocation(command, args, {
       grants: grants ?? grantsFor(this.directory, this.root),
       root: this.root,

@@ -4,7 +4,7 @@
 import { Code } from "iced-x86";
 import { type Emitter } from "../emitter.ts";
 import { type Form, form, forms } from "../form.ts";
-import { EXIT_CONTROLS, EXIT_ON, RIP } from "../state.ts";
+import { EXIT_CONTROLS, EXIT_ON, PAUSES, RIP } from "../state.ts";
 import { FENCE, i32 } from "../wasm/mod.ts";
 import { STATUS, VECTOR } from "../runtime/traps.ts";
 
@@ -22,8 +22,16 @@ function flushLine(x: Emitter): void {
   x.call("prepareRead", x.address(), i32(1), x.site());
 }
 
+// A guest that does little else waits for another processor, whose thread may want the
+// core: the engine hears of it, as hardware's pause-loop exits tell a hypervisor.
 function pause(x: Emitter): void {
   const { f, cpu: { state } } = x;
+  const left = x.let(state.load32(0, PAUSES).sub(1));
+  f.do(state.store32(0, left, PAUSES));
+  f.if(left.ltS(0), () => {
+    f.do(state.store64(0, x.nextRip(), RIP));
+    f.return(i32(STATUS.EVENTS));
+  });
   f.if(state.load32(0, EXIT_CONTROLS).and(EXIT_ON.PAUSE), () => {
     f.do(state.store64(0, x.nextRip(), RIP));
     x.call("pauseExit");
