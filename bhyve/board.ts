@@ -145,6 +145,17 @@ export class Board implements SharedTarget {
     for (const vcpu of this.active) this.#kick(vcpu);
   }
 
+  /** Suspends the machine unless it is: the first reason counts. */
+  suspendOnce(how: number): void {
+    if (this.how === SUSPEND.NONE) {
+      try {
+        this.suspend(how);
+      } catch (error) {
+        if (!(error instanceof VmmError)) throw error;
+      }
+    }
+  }
+
   activate(vcpu: number): void {
     if ((this.#change(ACTIVE, vcpu, true) >>> vcpu & 1) !== 0) {
       throw new VmmError("EBUSY");

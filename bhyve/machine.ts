@@ -13,7 +13,6 @@ import type { ConfigNode } from "../vmm/config.ts";
 import { SUSPEND } from "../vmm/cpu/exits.ts";
 import type { GuestMemory } from "../vmm/cpu/guest_memory.ts";
 import type { Lifecycle, Log } from "../vmm/device.ts";
-import { VmmError } from "../vmm/errno.ts";
 import { Interrupts, PostedInterrupts } from "../vmm/platform/mod.ts";
 import type { ApicEvent, ApicTarget, GuestClock } from "../vmm/platform/mod.ts";
 import { type Board, MACHINE_FLAG } from "./board.ts";
@@ -119,20 +118,11 @@ export class Machine {
       lpc: pciNodes(config).some(({ node }) => node.get("device") === "lpc"),
       backends: Object.fromEntries(backends.filter(([, b]) => b !== undefined)),
       events: {
-        reset: () => this.#suspend(SUSPEND.RESET),
-        powerOff: () => this.#suspend(SUSPEND.POWEROFF),
+        reset: () => board.suspendOnce(SUSPEND.RESET),
+        powerOff: () => board.suspendOnce(SUSPEND.POWEROFF),
         acpiChanged: (enabled) => board.set(MACHINE_FLAG.ACPI, enabled),
       },
     });
-  }
-
-  // The first reason counts.
-  #suspend(how: number): void {
-    try {
-      this.#options.board.suspend(how);
-    } catch (error) {
-      if (!(error instanceof VmmError)) throw error;
-    }
   }
 
   // Two devices with one text share the backend, as they would share the terminal.

@@ -11,6 +11,7 @@ import { MachineError, STATUS_ERROR } from "./machine_error.ts";
 import { type MailedRequest, RequestMail } from "./request_mail.ts";
 import type { ThreadMessage, ThreadStart } from "./thread_messages.ts";
 import { VcpuGate } from "./vcpu_gate.ts";
+import type { VcpuThreadOptions } from "./vcpu_thread.ts";
 
 const NS_PER_MS = 1e6;
 
@@ -21,6 +22,10 @@ export type Post = (message: ThreadMessage) => void;
 export const THREAD_LOG = {
   warn: (message: string): void => console.error(message),
 };
+
+type VcpuPart =
+  | ("id" | "plan" | "memory" | "state" | "compiler" | "code" | "board")
+  | ("gate" | "posted" | "mail" | "log");
 
 /** The parts of one thread. */
 export class ThreadParts {
@@ -61,6 +66,25 @@ export class ThreadParts {
         this.gates[vcpu]!.setRunning(true);
       },
     });
+  }
+
+  /** What a `VcpuThread` needs of them. */
+  forVcpu(): Pick<VcpuThreadOptions, VcpuPart> {
+    const { start: { plan, vcpu, states, compilers }, memory, code, board } =
+      this;
+    return {
+      id: vcpu,
+      plan,
+      memory,
+      state: states[vcpu]!,
+      compiler: compilers[vcpu]!,
+      code,
+      board,
+      gate: this.gates[vcpu]!,
+      posted: this.posted,
+      mail: this.mail,
+      log: THREAD_LOG,
+    };
   }
 
   /** The local APIC of another vCPU. */

@@ -5,8 +5,6 @@
 import { CAPABILITY, type DeviceBus, VirtualCpu } from "../vmm/cpu/cpu.ts";
 import {
   EXIT_CODE,
-  type InoutExit,
-  type MmioExit,
   SUSPEND,
   type VmEntry,
   type VmExit,
@@ -15,10 +13,8 @@ import type { GuestMemory } from "../vmm/cpu/guest_memory.ts";
 import { REGISTER } from "../vmm/cpu/registers.ts";
 import type { SharedCode } from "../vmm/cpu/shared_code.ts";
 import type { Log } from "../vmm/device.ts";
-import { VmmError } from "../vmm/errno.ts";
-import { Counters, STAT } from "../vmm/statistics.ts";
+import { STAT } from "../vmm/statistics.ts";
 import type {
-  ApicEvent,
   GuestClock,
   LocalApic,
   PostedInterrupts,
@@ -27,10 +23,11 @@ import { ApicAccess } from "./apic_access.ts";
 import type { Board } from "./board.ts";
 import type { CompileStart } from "./compiler_thread.ts";
 import { CountedBus } from "./counted_bus.ts";
-import { MachineError } from "./machine_error.ts";
 import type { MachineSettings } from "./machine_settings.ts";
 import type { MachinePlan } from "./plan.ts";
 import type { MailedRequest, RequestMail } from "./request_mail.ts";
+import { VcpuCounters } from "./vcpu_counters.ts";
+import { VcpuExits } from "./vcpu_exits.ts";
 import type { VcpuGate } from "./vcpu_gate.ts";
 
 /** Longest sleep, so that a call that got lost does no harm for long. */
@@ -44,18 +41,6 @@ const HALTED_FOR_MS = 10;
 const NS_PER_MS = 1e6;
 const RFLAGS_IF = 0x200n;
 const REAL_MODE_CODE = 0x93;
-
-const APIC_STATISTICS: Readonly<Record<ApicEvent, number>> = {
-  interrupt: STAT.EXTERNAL_INTERRUPT,
-  extInt: STAT.EXTINT,
-  emptyEnd: STAT.EOI_WITHOUT_ISR,
-  ipi: STAT.IPI_SENT,
-  local: STAT.LVT_0,
-};
-// Indices in `LOCAL_INTERRUPTS`.
-const TIMER = 2;
-const ERROR = 3;
-const CMCI = 6;
 
 /** What a vCPU's thread is made of. */
 export interface VcpuThreadOptions {
@@ -91,9 +76,10 @@ export interface VcpuThreadOptions {
 /** One vCPU. */
 export class VcpuThread {
   readonly cpu: VirtualCpu;
-  readonly counters = new Counters();
+  readonly counters = new VcpuCounters();
   readonly apic: ApicAccess;
   readonly #options: VcpuThreadOptions;
+  readonly #exits: VcpuExits;
   #isHalted = false;
   #isInitDue = false;
   #startupVector: number | undefined;
@@ -102,6 +88,7 @@ export class VcpuThread {
 
   constructor(options: VcpuThreadOptions) {
     this.#options = options;
+    this.#exits = new VcpuExits({ ...options, counters: this.counters });
     const { id, plan, settings, memory, clock, lapic } = options;
     this.apic = new ApicAccess(lapic, settings.x2apic);
     const { sockets, cores, threads } = plan.topology;
@@ -165,15 +152,6 @@ export class VcpuThread {
     this.cpu.injectNmi();
   }
 
-  /** Something is counted. */
-  counted(event: ApicEvent, source = 0): void {
-    this.counters.add(APIC_STATISTICS[event] + source);
-    if (event !== "local") return;
-    if (source === TIMER) this.counters.add(STAT.APIC_TIMER);
-    if (source === ERROR) this.counters.add(STAT.APIC_ERROR);
-    if (source === CMCI) this.counters.add(STAT.APIC_CMC);
-  }
-
   /** INIT. */
   init(): void {
     this.#isInitDue = true;
@@ -221,7 +199,8 @@ export class VcpuThread {
       }
       const exit = this.cpu.run(entry);
       this.#lastExit = exit;
-      entry = this.#handle(exit);
+      if (exit.code === EXIT_CODE.HLT) this.#isHalted = true;
+      entry = this.#exits.handle(exit);
     }
     this.#pause();
     gate.setRunning(false);
@@ -318,7 +297,7 @@ export class VcpuThread {
     if (!board.isHalted) return undefined;
     const now = performance.now();
     if (since === undefined) return now;
-    if (now - since >= HALTED_FOR_MS) this.#suspend(SUSPEND.HALT);
+    if (now - since >= HALTED_FOR_MS) board.suspendOnce(SUSPEND.HALT);
     return since;
   }
 
@@ -355,78 +334,5 @@ export class VcpuThread {
       gate.setRunning(true);
     }
     return code.drain();
-  }
-
-  // The first reason counts.
-  #suspend(how: number): void {
-    try {
-      this.#options.board.suspend(how);
-    } catch (error) {
-      if (!(error instanceof VmmError)) throw error;
-    }
-  }
-
-  // --- Exits -----------------------------------------------------------------
-
-  // What to do about an exit: the answer to it, if it has one.
-  #handle(exit: VmExit): VmEntry | undefined {
-    this.counters.add(STAT.EXITS);
-    switch (exit.code) {
-      case EXIT_CODE.HLT:
-        this.counters.add(STAT.HLT);
-        this.#isHalted = true;
-        return undefined;
-      case EXIT_CODE.PAUSE:
-        this.counters.add(STAT.PAUSE);
-        return undefined;
-      case EXIT_CODE.REQIDLE:
-        this.counters.add(STAT.REQIDLE);
-        return undefined;
-      case EXIT_CODE.MTRAP:
-        this.counters.add(STAT.MTRAP);
-        return undefined;
-      case EXIT_CODE.SUSPENDED:
-        this.#suspend(exit.how);
-        return undefined;
-      case EXIT_CODE.RDMSR:
-      case EXIT_CODE.WRMSR:
-        return this.#unknownMsr(exit);
-      case EXIT_CODE.INOUT:
-      case EXIT_CODE.INST_EMUL:
-        return this.#unclaimed(exit);
-      default:
-        this.counters.add(STAT.UNKNOWN);
-        throw new MachineError(
-          `vm_loop: unexpected exitcode 0x${exit.code.toString(16)}`,
-        );
-    }
-  }
-
-  #unknownMsr(
-    exit: VmExit & { readonly msr: number; readonly value?: bigint },
-  ): VmEntry {
-    const { settings, log, id } = this.#options;
-    const msr = `0x${exit.msr.toString(16)}`;
-    if (settings.strictMsr || settings.verboseMsr) {
-      log.warn(
-        exit.value === undefined
-          ? `rdmsr to register ${msr} on vcpu ${id}`
-          : `wrmsr to register ${msr}(0x${
-            exit.value.toString(16)
-          }) on vcpu ${id}`,
-      );
-    }
-    return settings.strictMsr ? { fault: true } : { value: 0n };
-  }
-
-  // An access that no device claims ends the machine, unless it was answered already.
-  #unclaimed(exit: InoutExit | MmioExit): VmEntry | undefined {
-    const answer = this.#options.takeAnswer?.();
-    if (answer !== undefined) return answer;
-    // The devices' thread does not answer any more.
-    if (this.#options.board.how !== SUSPEND.NONE) return undefined;
-    throw exit.code === EXIT_CODE.INOUT
-      ? MachineError.port(exit)
-      : MachineError.memory(exit);
   }
 }

@@ -17,7 +17,6 @@ import {
   failureOf,
   hostTime,
   type Post,
-  THREAD_LOG,
   ThreadParts,
 } from "./thread_parts.ts";
 import { ThreadVcpu } from "./thread_targets.ts";
@@ -30,7 +29,7 @@ class OtherVcpu {
   constructor(start: ThreadStart, post: Post) {
     const parts = new ThreadParts(start);
     const { plan, vcpu: id } = start;
-    const { memory, board, code, mail, posted } = parts;
+    const { memory, board } = parts;
     const { offset } = askClock(start.clocks[id]!, hostTime);
     const clock = new GuestClock(() => hostTime() + offset, 0);
     const settings = settingsOf(configOf(plan), plan.name);
@@ -45,20 +44,10 @@ class OtherVcpu {
     });
     const lapic = this.#makeApic(parts, clock, devices);
     this.#vcpu = new VcpuThread({
-      id,
-      plan,
+      ...parts.forVcpu(),
       settings,
-      memory,
-      state: start.states[id]!,
-      compiler: start.compilers[id]!,
-      code,
-      board,
-      gate: parts.gates[id]!,
       clock,
       lapic,
-      posted,
-      mail,
-      log: THREAD_LOG,
       devices,
       takeAnswer: () => devices.takeAnswer(),
       poll: () => false,
@@ -96,7 +85,7 @@ class OtherVcpu {
         init: () => this.#vcpu.init(),
         startup: (vector) => this.#vcpu.startup(vector),
         endOfInterrupt: (vector) => board.postEnd(vector),
-        counted: (event, source) => this.#vcpu.counted(event, source),
+        counted: (event, source) => this.#vcpu.counters.addApic(event, source),
       },
     });
     for (let n = 0; n < vcpus; n++) {

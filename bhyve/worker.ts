@@ -6,7 +6,7 @@ import { VM_IOCTLS, type VmIn, type VmRequest } from "../vmm/ioctl.ts";
 import { GuestClock } from "../vmm/platform/mod.ts";
 import { machineIoctl, vcpuIoctl } from "../vmm/vm_ioctls.ts";
 import { answerClock } from "./clock_sync.ts";
-import { Machine } from "./machine.ts";
+import { Machine, type MachineOptions } from "./machine.ts";
 import { configOf, settingsOf } from "./machine_settings.ts";
 import type { ThreadMessage, ThreadStart } from "./thread_messages.ts";
 import {
@@ -37,48 +37,20 @@ class MachineThread {
     this.#post = post;
     const parts = new ThreadParts(start);
     this.#parts = parts;
-    const { plan } = start;
-    const config = configOf(plan);
-    const settings = settingsOf(config, plan.name);
+    const config = configOf(start.plan);
+    const settings = settingsOf(config, start.plan.name);
     const clock = new GuestClock(hostTime);
     const others = start.states.slice(1).map((_, n) => parts.remoteApic(n + 1));
-    const machine = new Machine({
-      plan,
-      config,
-      settings,
-      memory: parts.memory,
-      clock,
-      board: parts.board,
-      others,
-      log: THREAD_LOG,
-      attend: () => this.#vcpu.attend(),
-      nmi: () => this.#vcpu.nmi(),
-      counted: (event, source) => this.#vcpu.counted(event, source),
-    });
-    this.#machine = machine;
-    const lapic = machine.interrupts.lapics[0]!;
-    machine.interrupts.onStartup((event) => {
-      if (event.kind === "init") this.#vcpu.init();
-      else this.#vcpu.startup(event.vector);
-    });
-    const { memory, board, code, mail, posted } = parts;
+    this.#machine = this.#makeMachine({ config, settings, clock, others });
+    const { interrupts, access, ram } = this.#machine;
+    const lapic = interrupts.lapics[0]!;
     this.#vcpu = new VcpuThread({
-      id: 0,
-      plan,
+      ...parts.forVcpu(),
       settings,
-      memory,
-      state: start.states[0]!,
-      compiler: start.compilers[0]!,
-      code,
-      board,
-      gate: parts.gates[0]!,
       clock,
       lapic,
-      posted,
-      mail,
-      log: THREAD_LOG,
-      devices: machine.access,
-      poll: () => machine.poll(),
+      devices: access,
+      poll: () => this.#machine.poll(),
       serve: (request) =>
         answerRequest(
           post,
@@ -87,9 +59,9 @@ class MachineThread {
         ),
     });
     this.#targets = {
-      vcpu: new ThreadVcpu(this.#vcpu, machine.ram),
+      vcpu: new ThreadVcpu(this.#vcpu, ram),
       machine: new ThreadMachine(
-        machine,
+        this.#machine,
         [lapic, ...others],
         this.#vcpu.apic,
       ),
@@ -97,6 +69,27 @@ class MachineThread {
     for (const words of start.clocks.slice(1)) {
       answerClock(words, () => clock.now());
     }
+  }
+
+  #makeMachine(
+    own: Pick<MachineOptions, "config" | "settings" | "clock" | "others">,
+  ): Machine {
+    const { start: { plan }, memory, board } = this.#parts;
+    const machine = new Machine({
+      ...own,
+      plan,
+      memory,
+      board,
+      log: THREAD_LOG,
+      attend: () => this.#vcpu.attend(),
+      nmi: () => this.#vcpu.nmi(),
+      counted: (event, source) => this.#vcpu.counters.addApic(event, source),
+    });
+    machine.interrupts.onStartup((event) => {
+      if (event.kind === "init") this.#vcpu.init();
+      else this.#vcpu.startup(event.vector);
+    });
+    return machine;
   }
 
   #perform<R extends VmRequest>(request: R, payload: VmIn<R>): unknown {
