@@ -29,7 +29,11 @@ const EXECUTABLES: readonly Executable[] = [
       // Pins vCPUs to host CPUs.
       "--allow-run=ps,taskset",
     ],
-    workers: ["bhyve/worker.ts", "bhyve/vcpu_worker.ts"],
+    workers: [
+      "bhyve/worker.ts",
+      "bhyve/vcpu_worker.ts",
+      "vmm/cpu/regions/compiler_worker.ts",
+    ],
   },
   {
     name: "bhyvectl",
