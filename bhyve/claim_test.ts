@@ -188,7 +188,7 @@ Deno.test("ReadyMachine does not take a machine that runs", () =>
       root,
       {},
       4,
-      `Cannot use machine vm: machine vm is run by process ${Deno.pid}`,
+      `Cannot use machine vm: it is run by process ${Deno.pid}`,
     );
     await ready.abandon();
   }));

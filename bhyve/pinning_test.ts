@@ -1,51 +1,24 @@
-import { assertEquals } from "@std/assert";
-import { pinVcpus } from "./pinning.ts";
+import { assertEquals, assertMatch } from "@std/assert";
 
-// A worker that says that it is there, and stays.
-const IDLE = `data:text/javascript,${
-  encodeURIComponent("self.postMessage(0); setInterval(() => {}, 1000);")
-}`;
+const PINNED = new URL("./_pinned.ts", import.meta.url).pathname;
+const NARROW = ["--allow-run=ps,taskset", "--allow-read"];
 
-async function output(command: string, ...args: string[]): Promise<string> {
-  const { stdout } = await new Deno.Command(command, { args }).output();
-  return new TextDecoder().decode(stdout);
-}
-
-async function workerAffinity(): Promise<string | undefined> {
-  const list = await output(
-    "ps",
-    "-L",
-    "-o",
-    "lwp=,comm=",
-    "-p",
-    `${Deno.pid}`,
-  );
-  const workers = list.split("\n").filter((line) => /worker-\d+/.test(line))
-    .map((line) => line.trim().split(/\s+/) as [string, string])
-    .sort(([, a], [, b]) => Number(a.slice(7)) - Number(b.slice(7)));
-  const text = await output("taskset", "-c", "-p", workers.at(-1)![0]);
-  return text.trim().split(" ").at(-1);
+/** What a process of its own says, which has one worker to pin. */
+async function pinned(cpus: string, ...flags: string[]): Promise<string> {
+  const args = ["run", "--no-prompt", "--no-check", ...flags, PINNED, cpus];
+  const { stdout } = await new Deno.Command(Deno.execPath(), { args }).output();
+  return new TextDecoder().decode(stdout).trim();
 }
 
 Deno.test({
-  name: "pinVcpus() pins the newest worker",
+  name: "pinVcpus() pins a vCPU's thread",
   ignore: Deno.build.os !== "linux",
   async fn() {
-    const worker = new Worker(IDLE, { type: "module" });
-    await new Promise((resolve) => worker.onmessage = resolve);
-    const warnings: string[] = [];
-    const pinned = [{ vcpu: 0, cpus: "0" }];
-    await pinVcpus(pinned, 1, (message) => warnings.push(message));
-    assertEquals(warnings, []);
-    assertEquals(await workerAffinity(), "0");
-    worker.terminate();
+    assertEquals(await pinned("0", ...NARROW), "pinned to 0");
   },
 });
 
 Deno.test("pinVcpus() says why a vCPU is not pinned", async () => {
-  const warnings: string[] = [];
-  const pinned = [{ vcpu: 0, cpus: "1023" }];
-  await pinVcpus(pinned, 1, (message) => warnings.push(message));
-  assertEquals(warnings.length, 1);
-  assertEquals(warnings[0]!.startsWith("vCPUs are not pinned: "), true);
+  assertMatch(await pinned("1023", ...NARROW), /^vCPUs are not pinned: /);
+  assertMatch(await pinned("0"), /--allow-run=ps,taskset$|not supported/);
 });

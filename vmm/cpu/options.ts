@@ -71,7 +71,11 @@ export interface CpuOptions {
   readonly memory: GuestMemory;
   /** what CPUID shows; the default is one AMD-style processor */
   readonly cpuid?: Partial<CpuidConfig>;
-  /** mail to the thread that compiles; without it, the processor's own does */
+  /**
+   * Mail to the thread that compiles; without it, the processor's own does.
+   *
+   * @internal
+   */
   readonly compiler?: MailMemory | undefined;
   /**
    * what is compiled: `false` nothing, `true` every block when it is first executed
