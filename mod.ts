@@ -98,6 +98,8 @@ export {
   type RegisterNumber,
   SEGMENT_NUMBERS,
 } from "./vmm/cpu/registers.ts";
+export type { RegionOptions } from "./vmm/cpu/regions/limits.ts";
+export type { RegionStatistics } from "./vmm/cpu/regions/tier.ts";
 export type { CpuState, PendingEvent } from "./vmm/cpu/save.ts";
 export { ERRNO, type ErrnoName, errnoText, VmmError } from "./vmm/errno.ts";
 export {
