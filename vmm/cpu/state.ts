@@ -264,6 +264,11 @@ export const TLB_LOG_MAX = 8192;
 export const TLB_LOG = layout.array(TLB_SPACES * TLB_LOG_MAX, 4, 64);
 /** Entries in each log; above `TLB_LOG_MAX` the log has overflowed: i32 each. */
 export const TLB_LOG_COUNT = layout.array(TLB_SPACES, 4, 4);
+/**
+ * Where each address space has entries of large pages since it was emptied: a bit for
+ * each gigabyte by `runtime/tlb.ts`'s hash; u64 each.
+ */
+export const TLB_LARGE = layout.array(TLB_SPACES, 8);
 /** The address space in use: i32, 0 to TLB_SPACES - 1. */
 export const TLB_SPACE = layout.take(4);
 /** The PCID that each address space holds, plus 1; 0 for none: i32 each. */

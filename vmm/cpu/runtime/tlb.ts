@@ -2,7 +2,13 @@
 // SDM vol. 3, 4.10). A log of filled entries makes a flush cost what was used.
 
 import type { CpuModule } from "../cpu_module.ts";
-import { type FunctionBuilder, type I32, i32, type I64 } from "../wasm/mod.ts";
+import {
+  type FunctionBuilder,
+  type I32,
+  i32,
+  type I64,
+  i64,
+} from "../wasm/mod.ts";
 import {
   DR,
   META_GLOBAL,
@@ -12,6 +18,7 @@ import {
   TLB_ARRAY,
   TLB_ENTRIES,
   TLB_FETCH,
+  TLB_LARGE,
   TLB_LOG,
   TLB_LOG_COUNT,
   TLB_LOG_MAX,
@@ -98,6 +105,10 @@ export function fillTlb(
     ),
   );
   const space = f.let(index.divU(TLB_MODES * TLB_ENTRIES));
+  f.if(args.rights.and(META_LARGE), () => {
+    const seen = state.load64(space.shl(3), TLB_LARGE);
+    f.do(state.store64(space.shl(3), seen.or(largeBit(args.la)), TLB_LARGE));
+  });
   const count = f.let(state.load32(space.shl(2), TLB_LOG_COUNT));
   f.if(
     count.ltU(TLB_LOG_MAX),
@@ -114,6 +125,11 @@ export function fillTlb(
     count.leU(TLB_LOG_MAX),
     () => f.do(state.store32(space.shl(2), count.add(1), TLB_LOG_COUNT)),
   );
+}
+
+// The bit of `TLB_LARGE` for an address's gigabyte.
+function largeBit(la: I64): I64 {
+  return i64(1).shl(la.shrU(30).xor(la.shrU(42)));
 }
 
 // The lowest page that has its entry at this address.
@@ -190,6 +206,10 @@ export function defineTlb(cpu: CpuModule): void {
       }, () => invalidate(cpu, f, entry));
     });
     f.do(state.store32(space.shl(2), kept.get(), TLB_LOG_COUNT));
+    f.if(
+      kept.get().eqz(),
+      () => f.do(state.store64(space.shl(3), i64(0), TLB_LARGE)),
+    );
   });
   cpu.define("flushAll", (f) => {
     for (let space = 0; space < TLB_SPACES; space++) {
@@ -205,6 +225,8 @@ export function defineTlb(cpu: CpuModule): void {
       invalidate(cpu, f, f.let(tlbEntry(array, la)));
     }
     // A large page has an entry for each 4 KiB that was used: find them all.
+    const large = state.load64(space.shl(3), TLB_LARGE);
+    f.if(large.and(largeBit(la)).eqz(), () => f.return());
     forEachEntry(cpu, f, space, (entry) => {
       // A tag that does not match is off by one page, which is near as well.
       const tag = state.load64(entry, TLB_READ);
