@@ -50,4 +50,6 @@ export async function benchGuest(args: readonly string[]): Promise<void> {
   } finally {
     await Deno.remove(directory, { recursive: true });
   }
+  // A read of standard input may still wait.
+  Deno.exit();
 }
