@@ -3,7 +3,7 @@
 
 import type { DeviceBus } from "../vmm/cpu/options.ts";
 import { type Counters, STAT } from "../vmm/statistics.ts";
-import { type ApicAccess, isApicWindow } from "./apic_access.ts";
+import { type ApicAccess, isApicWindow } from "../vmm/platform/apic_access.ts";
 
 /** What answers for everything but the local APIC. */
 export type Devices = Required<

@@ -115,10 +115,36 @@ export function answerRequest(
 }
 
 /** What a thread says when it cannot go on. */
-export function failureOf(error: unknown): ThreadMessage {
+function failureOf(error: unknown): ThreadMessage {
   return {
     kind: "failure",
     message: error instanceof Error ? error.message : String(error),
     status: error instanceof MachineError ? error.status : STATUS_ERROR,
+  };
+}
+
+/**
+ * Makes this worker one of a machine's threads, once it is told which: it is built, says
+ * so, and runs until the machine ends.
+ */
+export function becomeThread(
+  make: (
+    start: ThreadStart,
+    post: (message: ThreadMessage) => void,
+  ) => { run(): void },
+): void {
+  const scope = self as unknown as {
+    onmessage: ((event: MessageEvent<ThreadStart>) => void) | null;
+    postMessage(message: ThreadMessage): void;
+  };
+  scope.onmessage = (event) => {
+    const post = (message: ThreadMessage) => scope.postMessage(message);
+    try {
+      const thread = make(event.data, post);
+      post({ kind: "ready" });
+      thread.run();
+    } catch (error) {
+      post(failureOf(error));
+    }
   };
 }

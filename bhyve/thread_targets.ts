@@ -14,8 +14,8 @@ import type {
   VcpuTarget,
 } from "../vmm/vm_target.ts";
 import type { VmcbFacts } from "../vmm/vmcb.ts";
-import type { ApicAccess } from "./apic_access.ts";
-import { isApicWindow } from "./apic_access.ts";
+import type { ApicAccess } from "../vmm/platform/apic_access.ts";
+import { isApicWindow } from "../vmm/platform/apic_access.ts";
 import type { Machine } from "./machine.ts";
 import type { VcpuThread } from "./vcpu_thread.ts";
 

@@ -17,7 +17,7 @@ import {
   type VmRequest,
 } from "../vmm/ioctl.ts";
 import { sharedIoctl } from "../vmm/vm_ioctls.ts";
-import { isApicWindow } from "./apic_access.ts";
+import { isApicWindow } from "../vmm/platform/apic_access.ts";
 import { Board, MACHINE_FLAG } from "./board.ts";
 import { createClockSync } from "./clock_sync.ts";
 import { CompilerThread } from "./compiler_thread.ts";

@@ -19,7 +19,7 @@ import type {
   LocalApic,
   PostedInterrupts,
 } from "../vmm/platform/mod.ts";
-import { ApicAccess } from "./apic_access.ts";
+import { ApicAccess } from "../vmm/platform/apic_access.ts";
 import type { Board } from "./board.ts";
 import type { CompileStart } from "./compiler_thread.ts";
 import { CountedBus } from "./counted_bus.ts";

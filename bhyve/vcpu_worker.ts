@@ -11,10 +11,10 @@ import { GuestRam } from "./guest_ram.ts";
 import { LocalTimers } from "./local_timers.ts";
 import { configOf, settingsOf } from "./machine_settings.ts";
 import { RemoteDevices } from "./remote_devices.ts";
-import type { ThreadMessage, ThreadStart } from "./thread_messages.ts";
+import type { ThreadStart } from "./thread_messages.ts";
 import {
   answerRequest,
-  failureOf,
+  becomeThread,
   hostTime,
   type Post,
   ThreadParts,
@@ -113,17 +113,4 @@ class OtherVcpu {
   }
 }
 
-const scope = self as unknown as {
-  onmessage: ((event: MessageEvent<ThreadStart>) => void) | null;
-  postMessage(message: ThreadMessage): void;
-};
-scope.onmessage = (event) => {
-  const post = (message: ThreadMessage) => scope.postMessage(message);
-  try {
-    const thread = new OtherVcpu(event.data, post);
-    post({ kind: "ready" });
-    thread.run();
-  } catch (error) {
-    post(failureOf(error));
-  }
-};
+becomeThread((start, post) => new OtherVcpu(start, post));

@@ -8,10 +8,10 @@ import { machineIoctl, vcpuIoctl } from "../vmm/vm_ioctls.ts";
 import { answerClock } from "./clock_sync.ts";
 import { Machine, type MachineOptions } from "./machine.ts";
 import { configOf, settingsOf } from "./machine_settings.ts";
-import type { ThreadMessage, ThreadStart } from "./thread_messages.ts";
+import type { ThreadStart } from "./thread_messages.ts";
 import {
   answerRequest,
-  failureOf,
+  becomeThread,
   hostTime,
   type Post,
   THREAD_LOG,
@@ -114,17 +114,4 @@ class MachineThread {
   }
 }
 
-const scope = self as unknown as {
-  onmessage: ((event: MessageEvent<ThreadStart>) => void) | null;
-  postMessage(message: ThreadMessage): void;
-};
-scope.onmessage = (event) => {
-  const post = (message: ThreadMessage) => scope.postMessage(message);
-  try {
-    const thread = new MachineThread(event.data, post);
-    post({ kind: "ready" });
-    thread.run();
-  } catch (error) {
-    post(failureOf(error));
-  }
-};
+becomeThread((start, post) => new MachineThread(start, post));

@@ -9,6 +9,7 @@ import type { CpuTopology } from "../ioctl.ts";
 import { REGISTER, type RegisterNumber } from "../cpu/registers.ts";
 import type { PendingEvent } from "../cpu/save.ts";
 import { VmmError } from "../errno.ts";
+import { ApicAccess } from "../platform/apic_access.ts";
 import { Counters, STAT } from "../statistics.ts";
 import type { VcpuTarget } from "../vm_target.ts";
 import type { VmcbFacts } from "../vmcb.ts";
@@ -19,10 +20,6 @@ import type { VcpuState } from "./state.ts";
 
 const RFLAGS_IF = 0x200n;
 const NS_PER_MS = 1e6;
-const MSR_APIC_BASE = 0x1b;
-const MSR_TSC_DEADLINE = 0x6e0;
-const MSR_X2APIC = 0x800;
-const MSR_X2APIC_LAST = 0xbff;
 
 /** What a vCPU runs with. */
 export interface LiveParts {
@@ -41,10 +38,10 @@ export interface LiveParts {
 
 /** A vCPU that runs in this process. */
 export class LiveVcpu implements SavedVcpu {
-  x2apic: number;
   readonly exitIntinfo = 0n;
   readonly memory: VcpuTarget["memory"];
   readonly #parts: LiveParts;
+  readonly #apic: ApicAccess;
   readonly #cpu: VirtualCpu;
   readonly #counters = new Counters();
   readonly #capabilities: Record<string, number>;
@@ -54,14 +51,15 @@ export class LiveVcpu implements SavedVcpu {
   constructor(parts: LiveParts, state: VcpuState) {
     this.#parts = parts;
     this.memory = parts.ram;
-    this.x2apic = state.x2apic;
+    const isX2apic = state.x2apic !== 0;
+    this.#apic = new ApicAccess(parts.platform.lapic(parts.id), isX2apic);
     this.#capabilities = {};
     const { id, ram, platform, machine } = parts;
     const { clock } = platform;
     const { sockets, cores, threads } = machine.topology;
     this.#cpu = new VirtualCpu({
       memory: ram.memory,
-      cpuid: { vcpu: id, sockets, cores, threads, x2apic: state.x2apic !== 0 },
+      cpuid: { vcpu: id, sockets, cores, threads, x2apic: isX2apic },
       bus: this.#bus(),
       interrupts: platform.lapic(id),
       readTsc: () => BigInt(Math.floor(clock.now())),
@@ -77,25 +75,14 @@ export class LiveVcpu implements SavedVcpu {
   // The local APIC, I/O APIC and HPET; what else there is exits.
   #bus(): DeviceBus {
     const { id, platform } = this.#parts;
-    const lapic = platform.lapic(id);
-    const isApic = (index: number) =>
-      index === MSR_TSC_DEADLINE ||
-      (index >= MSR_X2APIC && index <= MSR_X2APIC_LAST);
-    const done = (isDone: boolean) => isDone ? "done" : "fault";
     return {
       readMemory: (gpa, bytes) => platform.tryRead(id, gpa, bytes),
       writeMemory: (gpa, bytes, value) =>
         platform.tryWrite(id, gpa, bytes, value),
       readPort: (port, bytes) => platform.readPort(port, bytes),
       writePort: (port, bytes, value) => platform.writePort(port, bytes, value),
-      readMsr(index) {
-        if (index === MSR_APIC_BASE) return lapic.base;
-        return isApic(index) ? lapic.readMsr(index) : undefined;
-      },
-      writeMsr(index, value) {
-        if (index === MSR_APIC_BASE) return done(lapic.setBase(value));
-        return isApic(index) ? done(lapic.writeMsr(index, value)) : "unknown";
-      },
+      readMsr: (index) => this.#apic.readMsr(index),
+      writeMsr: (index, value) => this.#apic.writeMsr(index, value),
     };
   }
 
@@ -132,6 +119,13 @@ export class LiveVcpu implements SavedVcpu {
   setCapability(capability: number, value: number): void {
     this.#cpu.setCapability(capability, value);
     this.#capabilities[capability] = value;
+  }
+
+  get x2apic(): number {
+    return this.#apic.x2apic ? 1 : 0;
+  }
+  set x2apic(state: number) {
+    this.#apic.x2apic = state !== 0;
   }
 
   get pendingEvent(): PendingEvent | undefined {

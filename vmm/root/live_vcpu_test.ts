@@ -120,3 +120,17 @@ Deno.test("vmRun() needs an active vCPU that nobody holds", async () => {
     assertEquals((await vmRun(vcpu)).code, EXIT_CODE.DEBUG);
   });
 });
+
+Deno.test("vmRun() refuses x2APIC mode as a running machine does", async () => {
+  // ECX = 1Bh; rdmsr; or ah, 4; wrmsr; out 0x99, al
+  const code = [
+    ...[0x66, 0xb9, 0x1b, 0, 0, 0, 0x0f, 0x32, 0x80, 0xcc, 0x04, 0x0f, 0x30],
+    ...[0xe6, 0x99],
+  ];
+  await withCode(code, async (vcpu) => {
+    vmMapGpa(vcpu.ctx, 4 * 13, 4)!.set([0x00, 0x30, 0, 0]);
+    vmMapGpa(vcpu.ctx, 0x3000, 2)!.set([0xe6, 0x98]);
+    await vmSetRegister(vcpu, REGISTER.RSP, 0x8000n);
+    assertObjectMatch(await vmRun(vcpu), { code: EXIT_CODE.INOUT, port: 0x98 });
+  });
+});

@@ -1,7 +1,8 @@
 // A vCPU's own local APIC as its instructions reach it: by memory and by MSR, always in
 // its own thread.
 
-import { APIC_BASE, type LocalApic } from "../vmm/platform/mod.ts";
+import { APIC_BASE } from "./apic_window.ts";
+import type { LocalApic } from "./local_apic.ts";
 
 const APIC_END = APIC_BASE + 0x1000;
 const MSR_APIC_BASE = 0x1b;
