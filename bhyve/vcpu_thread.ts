@@ -130,9 +130,7 @@ export class VcpuThread {
 
   /** Its counters, with those that are computed. */
   get statistics(): bigint[] {
-    const { blocks, instructions } = this.cpu.statistics;
-    this.counters.set(STAT.BLOCKS, blocks);
-    this.counters.set(STAT.INSTRUCTIONS, instructions);
+    this.counters.setCpu(this.cpu.statistics);
     const { id, memory } = this.#options;
     // vmm(4) counts a machine's memory with its first vCPU.
     if (id === 0) this.counters.set(STAT.RESIDENT, memory.size);

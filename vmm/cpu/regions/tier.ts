@@ -51,9 +51,18 @@ export interface RegionStatistics {
   readonly bytes: number;
   /** regions dropped because their code changed */
   readonly dropped: number;
+  /** regions whose code changed before they were compiled */
+  readonly late: number;
+  /** batches that no module came of */
+  readonly failed: number;
+  /** regions that are there */
+  readonly live: number;
   /** milliseconds that this thread spent on it */
   readonly milliseconds: number;
 }
+
+/** Is told what the tier has done so far, after each module. */
+export type RegionObserver = (statistics: RegionStatistics) => void;
 
 /** Executions until a block that could not be compiled is looked at again. */
 const NEVER = 0x7fffffff;
@@ -67,12 +76,16 @@ export class RegionTier {
   readonly #users = new Map<Block, Set<Region>>();
   readonly #drops = new Map<number, number>();
   readonly #compiler: RegionCompiler | undefined;
+  readonly #observer: RegionObserver | undefined;
   #waited = 0;
   #regionCount = 0;
   #blockCount = 0;
   #moduleCount = 0;
   #bytes = 0;
   #dropped = 0;
+  #late = 0;
+  #failed = 0;
+  #observed = 0;
   #milliseconds = 0;
 
   /** @param compiler compiles in another thread; without it, this one does */
@@ -80,10 +93,12 @@ export class RegionTier {
     host: TierHost,
     options: RegionOptions,
     compiler?: RegionCompiler,
+    observer?: RegionObserver,
   ) {
     this.#host = host;
     this.#options = options;
     this.#compiler = compiler;
+    this.#observer = observer;
   }
 
   /** What the tier has done so far. */
@@ -94,6 +109,9 @@ export class RegionTier {
       modules: this.#moduleCount,
       bytes: this.#bytes,
       dropped: this.#dropped,
+      late: this.#late,
+      failed: this.#failed,
+      live: this.#regions.size,
       milliseconds: this.#milliseconds,
     };
   }
@@ -118,7 +136,7 @@ export class RegionTier {
     if (this.#compiler?.isDone) {
       const start = performance.now();
       this.#compiler.take();
-      this.#milliseconds += performance.now() - start;
+      this.#spent(start);
     }
     if (this.#hot.length === 0) return;
     if (++this.#waited >= this.#options.patience) this.#compile();
@@ -231,7 +249,14 @@ export class RegionTier {
     this.#hot.length = 0;
     this.#waited = 0;
     if (heads.length > 0) this.#compileHeads(heads);
+    this.#spent(start);
+  }
+
+  #spent(start: number): void {
     this.#milliseconds += performance.now() - start;
+    if (this.#observed === this.#moduleCount) return;
+    this.#observed = this.#moduleCount;
+    this.#observer?.(this.statistics);
   }
 
   #compileHeads(heads: readonly Block[]): void {
@@ -244,6 +269,7 @@ export class RegionTier {
     } else {
       this.#compiler.post(batch, (bytes) => {
         if (bytes !== undefined) this.#install(bytes, first, blocks);
+        else this.#failed++;
       });
     }
   }
@@ -258,6 +284,8 @@ export class RegionTier {
       // Code may have changed while another thread compiled it.
       if (blocks.every((block) => this.#isLive(block))) {
         this.#enter(blocks, first + n);
+      } else {
+        this.#late++;
       }
     });
     this.#moduleCount++;
