@@ -79,7 +79,9 @@ interface CodeInfo {
 /** The decoded code of one virtual CPU. */
 export class BlockCache {
   readonly #source: CodeSource;
-  readonly #blocks = new Map<number, Block>();
+  // What was dropped leaves its key behind: a key that is deleted and set again and
+  // again makes a map's chains long.
+  readonly #blocks = new Map<number, Block | undefined>();
   readonly #pages = new Map<number, Set<Block>>();
   readonly #infos: (CodeInfo | undefined)[] = [];
   readonly #instruction = new Instruction();
@@ -105,7 +107,7 @@ export class BlockCache {
 
   /** Whether a page of guest memory holds decoded code. */
   hasCode(page: number): boolean {
-    return this.#pages.has(page);
+    return (this.#pages.get(page)?.size ?? 0) > 0;
   }
 
   /** Forgets everything. Only where no record is executing. */
@@ -156,12 +158,8 @@ export class BlockCache {
     for (let at = block.start; at < block.bodyEnd; at += RECORD_STRIDE) {
       state.setInt32(at + REC_HANDLER, stale, true);
     }
-    this.#blocks.delete(block.offset * 1024 + block.mode);
-    for (const page of block.pages) {
-      const set = this.#pages.get(page);
-      set?.delete(block);
-      if (set?.size === 0) this.#pages.delete(page);
-    }
+    this.#blocks.set(block.offset * 1024 + block.mode, undefined);
+    for (const page of block.pages) this.#pages.get(page)?.delete(block);
     this.#source.dropped(block);
   }
 
@@ -335,11 +333,8 @@ export class BlockCache {
     this.decoded++;
     for (const page of pages) {
       let set = this.#pages.get(page);
-      if (set === undefined) {
-        set = new Set();
-        this.#pages.set(page, set);
-        this.#source.protect(page);
-      }
+      if (set === undefined) this.#pages.set(page, set = new Set());
+      if (set.size === 0) this.#source.protect(page);
       set.add(block);
     }
     // A block that the segment's limit cut short is not the bytes' own.
