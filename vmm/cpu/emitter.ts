@@ -63,6 +63,8 @@ export interface Continuation {
   next(): void;
   /** Goes on at the target of the direct branch; ends the path. */
   branch(x: Emitter): void;
+  /** Goes on at a RIP, a kept value; ends the path. */
+  jump(x: Emitter, rip: I64): void;
 }
 
 /** Bits to bytes. */
@@ -201,6 +203,7 @@ export class Emitter {
         isAligned,
         () => this.#updateAtomic(host, compute, vars, width),
         () => this.#updateLocked(la, compute, vars, width),
+        true,
       );
     } else {
       const isRam = f.let(host.ne(NOT_RAM));
@@ -208,12 +211,14 @@ export class Emitter {
         isRam,
         () => f.set(vars.old, cpu.ram.load(width, host)),
         () => f.set(vars.old, this.#slowLoad(la, width)),
+        true,
       );
       f.set(vars.value, compute(f.let(vars.old.get())));
       f.if(
         isRam,
         () => f.do(cpu.ram.store(width, host, vars.value.get())),
         () => this.#slowStore(la, width, f.let(vars.value.get())),
+        true,
       );
     }
     commit(f.let(vars.old.get()), f.let(vars.value.get()));
@@ -336,6 +341,7 @@ export class Emitter {
       "i64",
       () => cpu.ram.load(width, this.#host(entry, address)),
       () => this.#slowLoad(address, width, site),
+      true,
     );
   }
 
@@ -349,6 +355,7 @@ export class Emitter {
       this.#hits(entry, TLB_WRITE, address, width),
       () => f.do(cpu.ram.store(width, this.#host(entry, address), kept)),
       () => this.#slowStore(address, width, kept, site),
+      true,
     );
   }
 
@@ -361,6 +368,7 @@ export class Emitter {
       "i64",
       () => this.#host(entry, la),
       () => f.call(cpu.fn.prepareWrite, la, i32(bytes), this.site())[0],
+      true,
     );
   }
 
@@ -388,6 +396,7 @@ export class Emitter {
         const high = this.#slowLoad(f.let(la.add(8)), 8);
         return vectorOf(low, high);
       },
+      true,
     );
   }
 
@@ -409,13 +418,14 @@ export class Emitter {
           f.let(kept.lane("i64x2.extract_lane", 1)),
         );
       },
+      true,
     );
   }
 
   /** Raises #GP(0) where an address is not a multiple of `bytes`. */
   checkAligned(la: I64, bytes: number): void {
     const misaligned = la.and(bytes - 1).ne(0);
-    this.f.if(misaligned, () => this.raise(13, 0));
+    this.f.rarely(misaligned, () => this.raise(13, 0));
   }
 
   /**
@@ -489,7 +499,7 @@ export class Emitter {
     const beyond = (at: I64) => at.shl(16).shrS(16).xor(at);
     const last = this.let(offset.add(i32(bytes).toI64U()).sub(1));
     const bad = beyond(offset).or(beyond(last)).ne(0);
-    this.f.if(bad, () => this.call("badAddress", this.site()));
+    this.f.rarely(bad, () => this.call("badAddress", this.site()));
   }
 
   // --- Stack ---------------------------------------------------------------
@@ -590,18 +600,16 @@ export class Emitter {
     const { f, cpu } = this;
     if (this.shape.code === 64) {
       const canonical = rip.shl(16).shrS(16).eq(rip);
-      f.if(canonical.eqz(), () => this.raise(13, 0));
+      f.rarely(canonical.eqz(), () => this.raise(13, 0));
     } else if (!this.shape.flat) {
       const limit = cpu.state.load32(0, CS + SEG_LIMIT).toI64U();
-      f.if(rip.gtU(limit), () => this.raise(13, 0));
+      f.rarely(rip.gtU(limit), () => this.raise(13, 0));
     }
   }
 
   /** Goes on at a RIP in the same mode; ends the path. */
   jumpTo(rip: I64): void {
-    const kept = this.let(rip);
-    spend(this.cpu, this.f, this.fields.count(), () => kept);
-    this.f.returnCall(this.cpu.fn.dispatch, kept);
+    this.continuation.jump(this, this.let(rip));
   }
 
   /**
@@ -652,6 +660,16 @@ export class ThreadedContinuation implements Continuation {
     spend(cpu, f, x.fields.count(), () => branchTarget(x));
     goTo(cpu, f, f.let(x.fields.link()));
   }
+
+  jump(x: Emitter, rip: I64): void {
+    jumpOut(x, rip);
+  }
+}
+
+/** Spends the block and goes on at a RIP wherever its code may be; ends the path. */
+export function jumpOut({ cpu, f, fields }: Emitter, rip: I64): void {
+  spend(cpu, f, fields.count(), () => rip);
+  f.returnCall(cpu.fn.dispatch, rip);
 }
 
 /** RIP that the direct branch leads to: its immediate is relative to RIP_BASE. */

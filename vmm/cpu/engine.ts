@@ -254,6 +254,15 @@ export class Engine implements CodeSource, CodeKeeper, TierHost {
     return this.#byIndex[index];
   }
 
+  locate(pages: number): number | undefined {
+    const base = this.quads[RIP_BASE >> 3]! + BigInt(pages) * 4096n;
+    const is64 = codeSize(this.words[MODE_KEY >> 2]!) === 64;
+    this.quads[SCRATCH >> 3] = is64 ? base : BigInt.asUintN(32, base);
+    this.#call("probeFetch");
+    const offset = this.quads[SCRATCH >> 3]!;
+    return offset < 0n ? undefined : Number(offset);
+  }
+
   install(module: WebAssembly.Module): void {
     this.#instantiate(module);
   }

@@ -141,7 +141,7 @@ export const PROFILE = step("profile", (x) => {
   const { state } = x.cpu;
   const left = x.let(x.fields.operand(0).sub(1));
   x.f.do(state.store32(x.fields.record(), left, REC_OPERAND));
-  x.f.if(left.eqz(), () => {
+  x.f.rarely(left.eqz(), () => {
     x.f.do(state.store32(0, x.fields.record(), TRAP_DATA));
     x.f.do(state.store64(0, x.rip(), RIP));
     x.f.return(i32(STATUS.HOT));

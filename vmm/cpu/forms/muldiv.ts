@@ -109,7 +109,7 @@ function dividend(x: Emitter, size: 8 | 16 | 32, signed: boolean): I64 {
 }
 
 function raiseIf(x: Emitter, condition: I32): void {
-  x.f.if(condition, () => x.raise(VECTOR.DE));
+  x.f.rarely(condition, () => x.raise(VECTOR.DE));
 }
 
 // What AMD's processors leave in the flags: AF alone.

@@ -4,17 +4,24 @@
 // block that they leave (Ramsey, "Beyond Relooper").
 
 import type { CpuModule } from "../cpu_module.ts";
-import { branchTarget, type Continuation, Emitter } from "../emitter.ts";
+import {
+  branchTarget,
+  type Continuation,
+  Emitter,
+  jumpOut,
+} from "../emitter.ts";
 import { ConstantFields, readFields } from "../fields.ts";
 import type { WantedHandler } from "../handlers.ts";
 import { REC_HANDLER, REC_LINK, SITE_OFFSET } from "../record.ts";
 import { STATUS } from "../runtime/traps.ts";
 import { reduceShape } from "../shape.ts";
 import { CODE_DROPPED, RECORD_STRIDE, RIP_BASE } from "../state.ts";
-import { i32, type Label } from "../wasm/mod.ts";
-import type { Node } from "./graph.ts";
+import { i32, type I64, type Label } from "../wasm/mod.ts";
+import { isPageKnown, type Node } from "./graph.ts";
 import { RegionFunction } from "./region_function.ts";
 import { Unsupported } from "./state_locals.ts";
+
+const PAGE = 4096;
 
 /** What emission needs to know of the engine. */
 export interface RecordSource {
@@ -113,7 +120,12 @@ class RegionEmitter {
           new ConstantFields(readFields(this.#source.state, at)),
           reduceShape(shape, definition.axes),
           definition.operands,
-          new RegionContinuation(f, end, (x) => this.#branch(node, at, x)),
+          new RegionContinuation(
+            f,
+            end,
+            (x) => this.#branch(node, at, x),
+            (x, rip) => this.#jump(node, at, x, rip),
+          ),
         );
         definition.define(x);
       }
@@ -127,7 +139,7 @@ class RegionEmitter {
     if (!f.hasWritten) return;
     const { state } = this.#module;
     const { site, length, count } = readFields(this.#source.state, record);
-    f.if(state.load32(0, CODE_DROPPED), () => {
+    f.rarely(state.load32(0, CODE_DROPPED), () => {
       const next = (site & SITE_OFFSET) + length;
       const rip = f.cpu.state.load64(0, RIP_BASE).add(next);
       f.toStatus(STATUS.MISS, rip, count);
@@ -137,21 +149,54 @@ class RegionEmitter {
   #branch(node: Node, owner: number, x: Emitter): void {
     const f = this.#f;
     const { state } = this.#module;
-    const count = x.fields.count().value ?? 0;
     const leave = () => {
       // The link may be set after this code was made.
       const link = f.let(state.load32(i32(owner), REC_LINK));
-      f.toRecord(link, branchTarget(x), count);
+      f.toRecord(link, branchTarget(x), x.fields.count().value ?? 0);
     };
     const to = node.edges.get(owner);
     if (to === undefined) return leave();
-    if (f.hasWritten) f.if(state.load32(0, CODE_DROPPED), leave);
+    if (f.hasWritten) f.rarely(state.load32(0, CODE_DROPPED), leave);
+    const rip = branchTarget(x);
+    if (!isPageKnown(node, to.page)) {
+      f.rarely(f.leadsTo(rip, to.start).eqz(), leave);
+    }
+    this.#goOn(node, to, x, rip);
+  }
+
+  // A return goes where its call came from, nearly always.
+  #jump(node: Node, owner: number, x: Emitter, rip: I64): void {
+    const f = this.#f;
+    const to = node.edges.get(owner);
+    if (to !== undefined) {
+      const offset = (to.page - node.page) * PAGE + this.#offsetOf(to);
+      const guess = f.ripAt(offset, x.shape.code);
+      const isKnown = isPageKnown(node, to.page);
+      const isRight = f.let(rip.eq(guess));
+      f.if(
+        isKnown ? isRight : isRight.and(f.leadsTo(rip, to.start)),
+        () => this.#goOn(node, to, x, rip),
+        undefined,
+        true,
+      );
+    }
+    jumpOut(x, rip);
+  }
+
+  #offsetOf({ start }: Node): number {
+    const { site } = readFields(this.#source.state, start);
+    return site & SITE_OFFSET;
+  }
+
+  #goOn(node: Node, to: Node, x: Emitter, rip: I64): void {
+    const f = this.#f;
     const label = this.#labels.get(to);
     f.path(() => {
-      f.owed += count;
+      f.owed += x.fields.count().value ?? 0;
+      f.movePage(to.page - node.page, x.shape.code);
       if (label === undefined) return this.#tree(to);
       f.showFlags();
-      if (to.order <= node.order) f.settleLoop(() => branchTarget(x));
+      if (to.order <= node.order) f.settleLoop(() => rip);
       else f.settleBudget();
       f.br(label);
     });
@@ -164,6 +209,7 @@ class RegionContinuation implements Continuation {
     readonly f: RegionFunction,
     readonly end: Label,
     readonly branch: (x: Emitter) => void,
+    readonly jump: (x: Emitter, rip: I64) => void,
   ) {}
 
   next(): void {

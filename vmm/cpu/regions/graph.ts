@@ -3,7 +3,7 @@
 // cannot be written with loops and blocks, a loop with two entries, is cut: that
 // branch leaves the region.
 
-/** A block in a region. */
+/** A block in a region, or one of several copies of it. */
 export class Node {
   /** Branches that stay in the region, by the record that branches. */
   readonly edges = new Map<number, Node>();
@@ -18,8 +18,11 @@ export class Node {
   /** Nodes that it dominates immediately and where paths join, in order. */
   joins: Node[] = [];
 
-  /** @param start address of the block's first record */
-  constructor(readonly start: number) {}
+  /**
+   * @param start address of the block's first record
+   * @param page pages from the head's to the block's
+   */
+  constructor(readonly start: number, readonly page = 0) {}
 }
 
 function reversePostorder(head: Node): Node[] {
@@ -113,4 +116,12 @@ export function structure(head: Node): readonly Node[] {
     if (node.entries > 1) node.dominator.joins.push(node);
   }
   return nodes;
+}
+
+/** Whether every path to a node leads through its page before. */
+export function isPageKnown(from: Node, page: number): boolean {
+  for (let node = from;; node = node.dominator) {
+    if (node.page === page) return true;
+    if (node.dominator === node) return false;
+  }
 }

@@ -11,6 +11,8 @@ export interface RegionOptions {
   readonly blocks: number;
   /** instructions in a region, at most, besides those of its first block */
   readonly instructions: number;
+  /** calls inside each other that a region follows */
+  readonly calls: number;
   /** a successor joins a region where it ran this fraction of the threshold */
   readonly share: number;
   /** whether the processor's own thread compiles, so that it is determined when */
@@ -27,6 +29,7 @@ export const DEFAULT_REGIONS: RegionOptions = {
   batch: 32,
   blocks: 32,
   instructions: 400,
+  calls: 4,
   share: 1 / 8,
   sync: false,
   doublings: 10,
@@ -51,7 +54,7 @@ export function regionOptions(
 }
 
 const NUMBERS =
-  /^(threshold|batch|blocks|instructions|doublings|patience)=(\d{1,9})$/;
+  /^(threshold|batch|blocks|instructions|calls|doublings|patience)=(\d{1,9})$/;
 
 /**
  * What the text of `BHYVE_JIT` stands for: `off`, `always` (every block when it is first

@@ -7,9 +7,9 @@ import { Node, structure } from "./graph.ts";
 
 /** One region. */
 export interface RegionPlan {
-  /** addresses of the blocks' first records, its head's first */
-  readonly blocks: readonly number[];
-  /** branches: number of the block, record that branches, number of the target */
+  /** nodes, its head first: address of the block's first record, pages from the head's */
+  readonly nodes: readonly (readonly [number, number])[];
+  /** branches: number of the node, record that branches, number of the target */
   readonly edges: readonly (readonly [number, number, number])[];
 }
 
@@ -20,9 +20,9 @@ export interface BatchPlan {
   readonly first: number;
 }
 
-function headOf({ blocks, edges }: RegionPlan): Node {
-  const nodes = blocks.map((start) => new Node(start));
-  for (const [from, owner, to] of edges) {
+function headOf(plan: RegionPlan): Node {
+  const nodes = plan.nodes.map(([start, page]) => new Node(start, page));
+  for (const [from, owner, to] of plan.edges) {
     nodes[from]!.edges.set(owner, nodes[to]!);
   }
   return nodes[0]!;

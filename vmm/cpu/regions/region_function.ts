@@ -3,11 +3,22 @@
 // where something reads it, or may see it (a fault, an exit, a join of paths).
 
 import type { CpuModule } from "../cpu_module.ts";
+import { zeroExtend } from "../flags.ts";
 import { HANDLER_TYPE, REC_HANDLER } from "../record.ts";
 import type { RuntimeName } from "../runtime/signatures.ts";
+import type { ModeSize } from "../shape.ts";
 import { ifKnown, isSpent, jumpEntry } from "../runtime/run.ts";
 import { STATUS } from "../runtime/traps.ts";
-import { BUDGET, FLAG_CARRY, FLAG_RESULT, RIP } from "../state.ts";
+import {
+  BUDGET,
+  FLAG_CARRY,
+  FLAG_RESULT,
+  JUMP_ENTRY_KEY,
+  JUMP_KEY,
+  JUMP_RECORD,
+  RIP,
+  RIP_BASE,
+} from "../state.ts";
 import {
   type Expr,
   expr,
@@ -143,7 +154,7 @@ export class RegionFunction extends FunctionBuilder {
     const { state } = this.#module;
     const left = this.#pay(this.#owed.get());
     this.set(this.#owed, i32(0));
-    this.if(isSpent(this.#module, left), () => {
+    this.rarely(isSpent(this.#module, left), () => {
       super.do(state.store64(0, this.#rip.get(), RIP));
       this.set(this.#status, i32(STATUS.EVENTS));
       this.br(this.#toStatus);
@@ -168,7 +179,7 @@ export class RegionFunction extends FunctionBuilder {
   settleLoop(rip: () => I64): void {
     const left = this.#pay(i32(this.owed));
     this.owed = 0;
-    this.if(isSpent(this.#module, left), () => {
+    this.rarely(isSpent(this.#module, left), () => {
       this.set(this.#owed, i32(0));
       super.do(this.#module.state.store64(0, rip(), RIP));
       this.set(this.#status, i32(STATUS.EVENTS));
@@ -322,6 +333,34 @@ export class RegionFunction extends FunctionBuilder {
   /** The flags are in their locals: paths join here that made them. */
   forgetFlags(): void {
     this.#state.pending.clear();
+  }
+
+  // --- Pages ---------------------------------------------------------------
+
+  /** RIP of what lies so many bytes after the page that executes. */
+  ripAt(offset: number, code: ModeSize): I64 {
+    const sum = this.#state.load64(0, RIP_BASE).add(offset);
+    return this.let(code === 64 ? sum : zeroExtend(sum, 32));
+  }
+
+  /**
+   * Whether a RIP leads to a record, by the jump cache: translations that it goes by
+   * hold as long as its key does. Where it does not know, `dispatch` makes it know.
+   */
+  leadsTo(rip: I64, record: number): I32 {
+    const { state } = this.#module;
+    const entry = this.let(jumpEntry(rip));
+    return state.load64(entry).eq(rip)
+      .and(state.load32(entry, JUMP_RECORD).eq(record))
+      .and(state.load32(entry, JUMP_ENTRY_KEY).eq(state.load32(0, JUMP_KEY)));
+  }
+
+  /** Execution goes on so many pages further: whoever leaves must find it so. */
+  movePage(pages: number, code: ModeSize): void {
+    if (pages === 0) return;
+    const base = this.ripAt(pages * 4096, code);
+    super.do(this.#state.setBase(base));
+    super.do(this.#module.state.store64(0, base, RIP_BASE));
   }
 
   // --- Ways out ------------------------------------------------------------

@@ -104,6 +104,12 @@ export class StateLocals extends Memory<"i32"> {
     return this.#word(at).variable.get() as I64;
   }
 
+  /** Sets the base of RIP; its word in memory 0 is the caller's to set. */
+  setBase(value: I64): Stmt {
+    const { variable } = this.#word(RIP_BASE);
+    return new Stmt(local(0x21, variable.index), [value]);
+  }
+
   /** Assigns a word's local now. */
   assign(at: number, value: Expr): Stmt {
     const word = this.#word(at);

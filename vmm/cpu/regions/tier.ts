@@ -1,24 +1,16 @@
 // The compiled tier of one virtual CPU: which blocks are hot, the regions that grow
 // from them, their modules, and what happens to them when code is dropped.
 
-import type { Block, BlockCache } from "../block_cache.ts";
-import type { WantedHandler } from "../handlers.ts";
+import type { Block } from "../block_cache.ts";
 import { MODE } from "../mode.ts";
-import { REC_HANDLER, REC_IMM, REC_OPERAND } from "../record.ts";
-import { RECORD_STRIDE } from "../state.ts";
-import * as steps from "../steps.ts";
+import { REC_HANDLER, REC_OPERAND } from "../record.ts";
 import type { RegionCompiler } from "./compiler.ts";
+import { type GrownRegion, growRegion, type GrowthSource } from "./growth.ts";
 import type { RegionOptions } from "./limits.ts";
-import { emitBatch, type RegionPlan } from "./plan.ts";
+import { emitBatch } from "./plan.ts";
 
 /** What the tier needs of the engine. */
-export interface TierHost {
-  /** memory 0 */
-  readonly state: DataView;
-  /** decoded code */
-  readonly cache: Pick<BlockCache, "find">;
-  /** what the handler at a table index was made from */
-  handlerAt(index: number): WantedHandler | undefined;
+export interface TierHost extends GrowthSource {
   /** reserves table entries and answers the first */
   newHandlers(count: number): number;
   /** puts a module's functions into the table */
@@ -31,12 +23,6 @@ interface Region {
   readonly blocks: readonly Block[];
   /** what its head's first record had before */
   readonly handler: number;
-}
-
-/** A region that is to be compiled. */
-interface GrownRegion {
-  readonly blocks: readonly Block[];
-  readonly plan: RegionPlan;
 }
 
 /** What the tier has done. */
@@ -62,7 +48,7 @@ const NEVER = 0x7fffffff;
 export class RegionTier {
   readonly #host: TierHost;
   readonly #options: RegionOptions;
-  readonly #hot: Block[] = [];
+  #grown: GrownRegion[] = [];
   readonly #regions = new Map<Block, Region>();
   readonly #users = new Map<Block, Set<Region>>();
   readonly #drops = new Map<number, number>();
@@ -106,11 +92,14 @@ export class RegionTier {
     return threshold * 2 ** Math.min(drops, doublings);
   }
 
-  /** A block is hot: it is compiled now or soon. */
+  /** A block that is about to execute is hot: it is compiled now or soon. */
   hot(block: Block): void {
+    const start = performance.now();
+    const ran = (block: Block) => this.#ran(block);
+    this.#grown.push(growRegion(this.#host, this.#options, block, ran));
     this.#setCount(block, NEVER);
-    this.#hot.push(block);
-    if (this.#hot.length >= this.#options.batch) this.#compile();
+    if (this.#grown.length >= this.#options.batch) this.#compile();
+    this.#milliseconds += performance.now() - start;
   }
 
   /** Is called now and then, so that a batch does not wait for long. */
@@ -120,8 +109,11 @@ export class RegionTier {
       this.#compiler.take();
       this.#milliseconds += performance.now() - start;
     }
-    if (this.#hot.length === 0) return;
-    if (++this.#waited >= this.#options.patience) this.#compile();
+    if (this.#grown.length === 0) return;
+    if (++this.#waited < this.#options.patience) return;
+    const start = performance.now();
+    this.#compile();
+    this.#milliseconds += performance.now() - start;
   }
 
   /** A block was dropped: its regions are no longer entered. */
@@ -135,7 +127,7 @@ export class RegionTier {
 
   /** Every block was dropped. */
   clear(): void {
-    this.#hot.length = 0;
+    this.#grown = [];
     this.#compiler?.forget();
     this.#regions.clear();
     this.#users.clear();
@@ -166,8 +158,6 @@ export class RegionTier {
     return this.#host.cache.find(block.offset, block.mode) === block;
   }
 
-  // --- Growth --------------------------------------------------------------
-
   // Executions of a block so far, as far as they were counted.
   #ran(block: Block): number {
     if (this.#regions.has(block)) return Infinity;
@@ -176,89 +166,44 @@ export class RegionTier {
     return this.#options.threshold - left;
   }
 
-  #definitionAt(record: number): WantedHandler["definition"] | undefined {
-    const index = this.#host.state.getUint32(record + REC_HANDLER, true);
-    return this.#host.handlerAt(index)?.definition;
-  }
-
-  // Direct branches inside the page, by the record that branches: target offsets.
-  *#branches(block: Block): Iterable<[number, number]> {
-    const { state } = this.#host;
-    for (let at = block.bodyEnd; at < block.end; at += RECORD_STRIDE) {
-      if (this.#definitionAt(at) !== steps.LINK) continue;
-      const owner = state.getInt32(at + REC_OPERAND, true);
-      yield [owner, state.getInt32(at + REC_IMM, true)];
-    }
-  }
-
-  #joins(block: Block): boolean {
-    const { share, threshold } = this.#options;
-    return block.isCounted && block.pages.length === 1 &&
-      this.#ran(block) >= share * threshold;
-  }
-
-  // The region around a block: successors, the nearest first.
-  #grow(head: Block): GrownRegion {
-    const { cache } = this.#host;
-    const numbers = new Map<Block, number>([[head, 0]]);
-    const edges: [number, number, number][] = [];
-    const page = head.offset - head.offset % 4096;
-    let room = this.#options.instructions;
-    for (const [from, number] of numbers) {
-      for (const [owner, target] of this.#branches(from)) {
-        const block = cache.find(page + target, head.mode);
-        if (block === undefined || !this.#joins(block)) continue;
-        let to = numbers.get(block);
-        if (to === undefined) {
-          const size = (block.bodyEnd - block.start) / RECORD_STRIDE;
-          if (numbers.size >= this.#options.blocks || size > room) continue;
-          room -= size;
-          to = numbers.size;
-          numbers.set(block, to);
-        }
-        edges.push([number, owner, to]);
-      }
-    }
-    const blocks = [...numbers.keys()];
-    return { blocks, plan: { blocks: blocks.map((b) => b.start), edges } };
-  }
-
   // --- Compilation ---------------------------------------------------------
 
   #compile(): void {
-    const start = performance.now();
-    const heads = this.#hot.filter((block) => this.#isLive(block));
-    this.#hot.length = 0;
+    const regions = this.#grown.filter((region) => this.#isWhole(region));
+    this.#grown = [];
     this.#waited = 0;
-    if (heads.length > 0) this.#compileHeads(heads);
-    this.#milliseconds += performance.now() - start;
-  }
-
-  #compileHeads(heads: readonly Block[]): void {
-    const regions = heads.map((head) => this.#grow(head));
-    const first = this.#host.newHandlers(heads.length);
+    if (regions.length === 0) return;
+    const first = this.#host.newHandlers(regions.length);
     const batch = { first, regions: regions.map(({ plan }) => plan) };
-    const blocks = regions.map((region) => region.blocks);
     if (!this.#compiler?.isReady) {
-      this.#install(emitBatch(this.#host, batch), first, blocks);
+      this.#install(emitBatch(this.#host, batch), first, regions);
     } else {
       this.#compiler.post(batch, (bytes) => {
-        if (bytes !== undefined) this.#install(bytes, first, blocks);
+        if (bytes !== undefined) this.#install(bytes, first, regions);
       });
     }
+  }
+
+  // Whether a region's code is what it was when it was grown. If it is not, the head
+  // is counted again.
+  #isWhole({ blocks }: GrownRegion): boolean {
+    if (blocks.every((block) => this.#isLive(block))) return true;
+    const head = blocks[0]!;
+    if (this.#isLive(head)) {
+      this.#setCount(head, this.threshold(head.offset, head.mode));
+    }
+    return false;
   }
 
   #install(
     bytes: Uint8Array<ArrayBuffer>,
     first: number,
-    regions: readonly (readonly Block[])[],
+    regions: readonly GrownRegion[],
   ): void {
     this.#host.install(new WebAssembly.Module(bytes));
-    regions.forEach((blocks, n) => {
+    regions.forEach((region, n) => {
       // Code may have changed while another thread compiled it.
-      if (blocks.every((block) => this.#isLive(block))) {
-        this.#enter(blocks, first + n);
-      }
+      if (this.#isWhole(region)) this.#enter(region.blocks, first + n);
     });
     this.#moduleCount++;
     this.#bytes += bytes.length;

@@ -4,7 +4,7 @@ import type { CpuModule } from "../cpu_module.ts";
 import { i32 } from "../wasm/mod.ts";
 import { RIP, RIP_BASE, TLB_BASE } from "../state.ts";
 import { scratch, setScratch } from "./traps.ts";
-import { ACCESS_FETCH } from "./walk.ts";
+import { ACCESS_FETCH, ACCESS_PROBE } from "./walk.ts";
 
 /** Signatures of the functions defined here. */
 export const MISC_SIGNATURES = {
@@ -14,6 +14,8 @@ export const MISC_SIGNATURES = {
    * the status of the trap.
    */
   fetch: { params: [], results: ["i32"] },
+  /** As `fetch`, without a trace: leaves a number below zero where a fault waits. */
+  probeFetch: { params: [], results: [] },
 } as const;
 
 /** Defines the functions of `MISC_SIGNATURES`. */
@@ -36,5 +38,15 @@ export function defineMisc(cpu: CpuModule): void {
       cpu.trap,
       (kind) => f.return(kind),
     );
+  });
+  cpu.define("probeFetch", (f) => {
+    const [offset] = f.call(
+      cpu.fn.translate,
+      f.let(scratch(cpu, 0)),
+      i32(ACCESS_FETCH | ACCESS_PROBE),
+      cpu.state.load32(0, TLB_BASE),
+      i32(0),
+    );
+    setScratch(cpu, f, 0, offset);
   });
 }

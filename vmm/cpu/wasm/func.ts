@@ -52,10 +52,19 @@ export interface Mark {
   readonly scope: Local[] | undefined;
 }
 
+/** A branch that nearly always goes one way. */
+export interface BranchHint {
+  /** where the branch's instruction is, in bytes from where the body began */
+  readonly at: number;
+  /** whether its condition holds nearly always, or nearly never */
+  readonly isLikely: boolean;
+}
+
 /** Builds one function body. */
 export class FunctionBuilder {
   #out = new Writer(256);
-  #front: Writer | undefined;
+  #hints: BranchHint[] = [];
+  #front: { out: Writer; hints: BranchHint[] } | undefined;
   readonly #locals: ValType[] = [];
   readonly #reserved = new Set<number>();
   #free = new Map<ValType, number[]>();
@@ -108,11 +117,13 @@ export class FunctionBuilder {
 
   /** Makes code that runs before all there is so far. */
   prologue(build: () => void): void {
-    const rest = this.#out;
+    const rest = { out: this.#out, hints: this.#hints };
     this.#out = new Writer(256);
+    this.#hints = [];
     build();
-    this.#front = this.#out;
-    this.#out = rest;
+    this.#front = { out: this.#out, hints: this.#hints };
+    this.#out = rest.out;
+    this.#hints = rest.hints;
   }
 
   /** Where the body ends now. */
@@ -127,6 +138,7 @@ export class FunctionBuilder {
   /** Takes back what was appended since a mark was made. */
   rewind(mark: Mark): void {
     this.#out.cut(mark.length);
+    while ((this.#hints.at(-1)?.at ?? -1) >= mark.length) this.#hints.pop();
     this.#depth = mark.depth;
     this.#scope = mark.scope?.slice();
   }
@@ -246,11 +258,17 @@ export class FunctionBuilder {
     this.#nested(0x03, body);
   }
 
-  /** Conditional statements. A constant condition leaves only one arm. */
+  /**
+   * Conditional statements. A constant condition leaves only one arm.
+   *
+   * @param isLikely whether the condition holds nearly always, or nearly never: what
+   *   is seldom executed is compiled apart, and holds no registers
+   */
   if(
     condition: I32Like,
     then: () => void,
     otherwise?: () => void,
+    isLikely?: boolean,
   ): void {
     const c = i32(condition);
     if (c.value !== undefined) {
@@ -259,6 +277,9 @@ export class FunctionBuilder {
       return;
     }
     c.emit(this.#out);
+    if (isLikely !== undefined) {
+      this.#hints.push({ at: this.#out.length, isLikely });
+    }
     this.#nested(0x04, () => {
       then();
       if (otherwise !== undefined) {
@@ -268,12 +289,22 @@ export class FunctionBuilder {
     });
   }
 
-  /** A value that depends on a condition; only the arm taken is evaluated. */
+  /** Statements for a condition that nearly never holds. */
+  rarely(condition: I32Like, then: () => void): void {
+    this.if(condition, then, undefined, false);
+  }
+
+  /**
+   * A value that depends on a condition; only the arm taken is evaluated.
+   *
+   * @param isLikely as for `if`
+   */
   ifValue<T extends ValType>(
     condition: I32Like,
     type: T,
     then: () => ExprOf[T],
     otherwise: () => ExprOf[T],
+    isLikely?: boolean,
   ): ExprOf[T] {
     const c = i32(condition);
     if (c.value !== undefined) {
@@ -287,6 +318,7 @@ export class FunctionBuilder {
       c,
       () => this.set(result, then()),
       () => this.set(result, otherwise()),
+      isLikely,
     );
     return expr(type, localBytes(0x20, index), [], true);
   }
@@ -453,8 +485,12 @@ export class FunctionBuilder {
     });
   }
 
-  /** The function's entry in the code section, without its length. */
-  encode(out: Writer): void {
+  /**
+   * Appends the function's entry in the code section, without its length.
+   *
+   * @returns its branch hints, by offset in the entry
+   */
+  encode(out: Writer): readonly BranchHint[] {
     const groups: [number, ValType][] = [];
     for (const type of this.#locals) {
       const last = groups.at(-1);
@@ -466,11 +502,19 @@ export class FunctionBuilder {
       out.u(count);
       out.byte(VAL_TYPE_CODE[type]);
     }
-    if (this.#front !== undefined) out.append(this.#front.bytes);
-    out.append(this.#out.bytes);
+    const hints: BranchHint[] = [];
+    for (const part of [this.#front, { out: this.#out, hints: this.#hints }]) {
+      if (part === undefined) continue;
+      const start = out.length;
+      for (const hint of part.hints) {
+        hints.push({ ...hint, at: start + hint.at });
+      }
+      out.append(part.out.bytes);
+    }
     // Every path returns or tail-calls explicitly where there are results.
     if (this.type.results.length > 0) out.byte(0x00);
     out.byte(0x0b);
+    return hints;
   }
 }
 

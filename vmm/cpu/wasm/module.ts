@@ -2,7 +2,7 @@
 // 5.5 "Modules"): interned types, imports, functions, tags, one element segment.
 
 import { VAL_TYPE_CODE, type ValType } from "./expr.ts";
-import { FunctionBuilder } from "./func.ts";
+import { type BranchHint, FunctionBuilder } from "./func.ts";
 import { type AddressType, Memory } from "./memory.ts";
 import { Writer } from "./writer.ts";
 
@@ -49,12 +49,17 @@ interface Import {
   readonly encode: (out: Writer) => void;
 }
 
+interface DeclaredFunction {
+  readonly ref: FuncRef;
+  body?: FunctionBuilder;
+}
+
 /** Builds the binary of one module. */
 export class ModuleBuilder {
   readonly #types = new Map<string, number>();
   readonly #typeBytes = new Writer(64);
   readonly #imports: Import[] = [];
-  readonly #functions: { ref: FuncRef; body?: FunctionBuilder }[] = [];
+  readonly #functions: DeclaredFunction[] = [];
   readonly #exports: FuncRef[] = [];
   readonly #elements: { offset: number; functions: FuncRef[] }[] = [];
   #importedFunctions = 0;
@@ -238,19 +243,50 @@ export class ModuleBuilder {
         for (const ref of functions) s.u(ref.index);
       }
     });
-    section(out, 10, this.#functions.length, (s) => {
-      for (const { ref, body } of this.#functions) {
-        if (body === undefined) {
-          throw new Error(`Function "${ref.name}" is declared but not defined`);
-        }
-        const code = new Writer(256);
-        body.encode(code);
+    const bodies = this.#functions.map(encodeBody);
+    writeHints(out, bodies);
+    section(out, 10, bodies.length, (s) => {
+      for (const { code } of bodies) {
         s.u(code.length);
         s.append(code.bytes);
       }
     });
     return out.bytes.slice();
   }
+}
+
+interface EncodedBody {
+  readonly index: number;
+  readonly code: Writer;
+  readonly hints: readonly BranchHint[];
+}
+
+function encodeBody({ ref, body }: DeclaredFunction): EncodedBody {
+  if (body === undefined) {
+    throw new Error(`Function "${ref.name}" is declared but not defined`);
+  }
+  const code = new Writer(256);
+  return { index: ref.index, code, hints: body.encode(code) };
+}
+
+// Branch hints (WebAssembly Core Specification 3.0, appendix A.5, "Code Metadata").
+function writeHints(out: Writer, bodies: readonly EncodedBody[]): void {
+  const hinted = bodies.filter(({ hints }) => hints.length > 0);
+  if (hinted.length === 0) return;
+  const s = new Writer(1024);
+  s.name("metadata.code.branch_hint");
+  s.u(hinted.length);
+  for (const { index, hints } of hinted) {
+    s.u(index);
+    s.u(hints.length);
+    for (const { at, isLikely } of hints) {
+      s.u(at);
+      s.append([1, isLikely ? 1 : 0]);
+    }
+  }
+  out.byte(0);
+  out.u(s.length);
+  out.append(s.bytes);
 }
 
 function section(
