@@ -34,6 +34,7 @@ import {
   type I64,
   i64,
   type I64Like,
+  MOSTLY,
   splat,
   type V128,
   type Values,
@@ -201,6 +202,7 @@ export class Emitter {
         isAligned,
         () => this.#updateAtomic(host, compute, vars, width),
         () => this.#updateLocked(la, compute, vars, width),
+        MOSTLY,
       );
     } else {
       const isRam = f.let(host.ne(NOT_RAM));
@@ -208,12 +210,14 @@ export class Emitter {
         isRam,
         () => f.set(vars.old, cpu.ram.load(width, host)),
         () => f.set(vars.old, this.#slowLoad(la, width)),
+        MOSTLY,
       );
       f.set(vars.value, compute(f.let(vars.old.get())));
       f.if(
         isRam,
         () => f.do(cpu.ram.store(width, host, vars.value.get())),
         () => this.#slowStore(la, width, f.let(vars.value.get())),
+        MOSTLY,
       );
     }
     commit(f.let(vars.old.get()), f.let(vars.value.get()));
@@ -336,6 +340,7 @@ export class Emitter {
       "i64",
       () => cpu.ram.load(width, this.#host(entry, address)),
       () => this.#slowLoad(address, width, site),
+      MOSTLY,
     );
   }
 
@@ -349,6 +354,7 @@ export class Emitter {
       this.#hits(entry, TLB_WRITE, address, width),
       () => f.do(cpu.ram.store(width, this.#host(entry, address), kept)),
       () => this.#slowStore(address, width, kept, site),
+      MOSTLY,
     );
   }
 
@@ -361,6 +367,7 @@ export class Emitter {
       "i64",
       () => this.#host(entry, la),
       () => f.call(cpu.fn.prepareWrite, la, i32(bytes), this.site())[0],
+      MOSTLY,
     );
   }
 
@@ -388,6 +395,7 @@ export class Emitter {
         const high = this.#slowLoad(f.let(la.add(8)), 8);
         return vectorOf(low, high);
       },
+      MOSTLY,
     );
   }
 
@@ -409,6 +417,7 @@ export class Emitter {
           f.let(kept.lane("i64x2.extract_lane", 1)),
         );
       },
+      MOSTLY,
     );
   }
 
@@ -489,7 +498,7 @@ export class Emitter {
     const beyond = (at: I64) => at.shl(16).shrS(16).xor(at);
     const last = this.let(offset.add(i32(bytes).toI64U()).sub(1));
     const bad = beyond(offset).or(beyond(last)).ne(0);
-    this.f.if(bad, () => this.call("badAddress", this.site()));
+    this.f.rarely(bad, () => this.call("badAddress", this.site()));
   }
 
   // --- Stack ---------------------------------------------------------------

@@ -42,6 +42,19 @@ function localBytes(opcode: number, index: number): number[] {
     : [opcode, (index & 0x7f) | 0x80, index >> 7];
 }
 
+/** The condition of a branch mostly does not hold: see `Hint`. */
+export const RARELY = 0;
+/** The condition of a branch mostly holds. */
+export const MOSTLY = 1;
+/**
+ * Whether the condition of a branch holds (WebAssembly's branch hinting): the engine
+ * keeps what is rare out of the way, its spills of registers above all.
+ */
+export type Hint = typeof RARELY | typeof MOSTLY;
+
+/** Where in a body a branch with a hint is. */
+export type HintAt = readonly [number, Hint];
+
 /** A local of a type. */
 export type Local = readonly [ValType, number];
 
@@ -61,6 +74,9 @@ export class FunctionBuilder {
   #free = new Map<ValType, number[]>();
   #scope: Local[] | undefined;
   #depth = 0;
+  #hints: HintAt[] = [];
+  #frontHints: readonly HintAt[] = [];
+  #trappedAt = -1;
 
   /**
    * @param module the module it belongs to, which interns its types
@@ -109,10 +125,14 @@ export class FunctionBuilder {
   /** Makes code that runs before all there is so far. */
   prologue(build: () => void): void {
     const rest = this.#out;
+    const hints = this.#hints;
     this.#out = new Writer(256);
+    this.#hints = [];
     build();
     this.#front = this.#out;
+    this.#frontHints = this.#hints;
     this.#out = rest;
+    this.#hints = hints;
   }
 
   /** Where the body ends now. */
@@ -127,6 +147,7 @@ export class FunctionBuilder {
   /** Takes back what was appended since a mark was made. */
   rewind(mark: Mark): void {
     this.#out.cut(mark.length);
+    while ((this.#hints.at(-1)?.[0] ?? -1) >= mark.length) this.#hints.pop();
     this.#depth = mark.depth;
     this.#scope = mark.scope?.slice();
   }
@@ -246,11 +267,15 @@ export class FunctionBuilder {
     this.#nested(0x03, body);
   }
 
-  /** Conditional statements. A constant condition leaves only one arm. */
+  /**
+   * Conditional statements. A constant condition leaves only one arm. What ends in
+   * `unreachable` is rare without being called so.
+   */
   if(
     condition: I32Like,
     then: () => void,
     otherwise?: () => void,
+    hint?: Hint,
   ): void {
     const c = i32(condition);
     if (c.value !== undefined) {
@@ -259,13 +284,23 @@ export class FunctionBuilder {
       return;
     }
     c.emit(this.#out);
+    const at = this.#out.length;
+    const place = this.#hints.push([at, hint ?? MOSTLY]) - 1;
     this.#nested(0x04, () => {
       then();
+      const isRare = this.#out.length === this.#trappedAt;
+      if (isRare) this.#hints[place] = [at, RARELY];
+      else if (hint === undefined) this.#hints.splice(place, 1);
       if (otherwise !== undefined) {
         this.#out.byte(0x05);
         otherwise();
       }
     });
+  }
+
+  /** What is done where a condition holds, which is rare. */
+  rarely(condition: I32Like, body: () => void): void {
+    this.if(condition, body, undefined, RARELY);
   }
 
   /** A value that depends on a condition; only the arm taken is evaluated. */
@@ -274,6 +309,7 @@ export class FunctionBuilder {
     type: T,
     then: () => ExprOf[T],
     otherwise: () => ExprOf[T],
+    hint?: Hint,
   ): ExprOf[T] {
     const c = i32(condition);
     if (c.value !== undefined) {
@@ -287,6 +323,7 @@ export class FunctionBuilder {
       c,
       () => this.set(result, then()),
       () => this.set(result, otherwise()),
+      hint,
     );
     return expr(type, localBytes(0x20, index), [], true);
   }
@@ -298,8 +335,9 @@ export class FunctionBuilder {
   }
 
   /** Branches to a label where `condition` is not zero. */
-  brIf(label: Label, condition: I32Like): void {
+  brIf(label: Label, condition: I32Like, hint?: Hint): void {
     i32(condition).emit(this.#out);
+    if (hint !== undefined) this.#hints.push([this.#out.length, hint]);
     this.#out.byte(0x0d);
     this.#out.u(this.#depth - 1 - label.depth);
   }
@@ -347,6 +385,7 @@ export class FunctionBuilder {
   /** Traps. */
   unreachable(): void {
     this.#out.byte(0x00);
+    this.#trappedAt = this.#out.length;
   }
 
   #arguments(callee: FuncType, values: readonly Expr[]): void {
@@ -453,8 +492,11 @@ export class FunctionBuilder {
     });
   }
 
-  /** The function's entry in the code section, without its length. */
-  encode(out: Writer): void {
+  /**
+   * The function's entry in the code section, without its length. Answers where in it
+   * branches are that have hints.
+   */
+  encode(out: Writer): readonly HintAt[] {
     const groups: [number, ValType][] = [];
     for (const type of this.#locals) {
       const last = groups.at(-1);
@@ -466,11 +508,21 @@ export class FunctionBuilder {
       out.u(count);
       out.byte(VAL_TYPE_CODE[type]);
     }
+    const front = out.length;
     if (this.#front !== undefined) out.append(this.#front.bytes);
+    const body = out.length;
     out.append(this.#out.bytes);
     // Every path returns or tail-calls explicitly where there are results.
     if (this.type.results.length > 0) out.byte(0x00);
     out.byte(0x0b);
+    const moved = (by: number) => ([at, hint]: HintAt): HintAt => [
+      at + by,
+      hint,
+    ];
+    return [
+      ...this.#frontHints.map(moved(front)),
+      ...this.#hints.map(moved(body)),
+    ];
   }
 }
 

@@ -2,7 +2,7 @@
 // 5.5 "Modules"): interned types, imports, functions, tags, one element segment.
 
 import { VAL_TYPE_CODE, type ValType } from "./expr.ts";
-import { FunctionBuilder } from "./func.ts";
+import { FunctionBuilder, type HintAt } from "./func.ts";
 import { type AddressType, Memory } from "./memory.ts";
 import { Writer } from "./writer.ts";
 
@@ -238,19 +238,49 @@ export class ModuleBuilder {
         for (const ref of functions) s.u(ref.index);
       }
     });
-    section(out, 10, this.#functions.length, (s) => {
-      for (const { ref, body } of this.#functions) {
-        if (body === undefined) {
-          throw new Error(`Function "${ref.name}" is declared but not defined`);
-        }
-        const code = new Writer(256);
-        body.encode(code);
-        s.u(code.length);
-        s.append(code.bytes);
-      }
-    });
+    const code = new Writer(1 << 16);
+    hintSection(out, this.#encodeBodies(code));
+    section(out, 10, this.#functions.length, (s) => s.append(code.bytes));
     return out.bytes.slice();
   }
+
+  // The functions' bodies; answers the hints in them by function.
+  #encodeBodies(out: Writer): Map<number, readonly HintAt[]> {
+    const hints = new Map<number, readonly HintAt[]>();
+    for (const { ref, body } of this.#functions) {
+      if (body === undefined) {
+        throw new Error(`Function "${ref.name}" is declared but not defined`);
+      }
+      const code = new Writer(256);
+      const found = body.encode(code);
+      if (found.length > 0) hints.set(ref.index, found);
+      out.u(code.length);
+      out.append(code.bytes);
+    }
+    return hints;
+  }
+}
+
+// The custom section of branch hints, which comes before the code.
+function hintSection(
+  out: Writer,
+  hints: ReadonlyMap<number, readonly HintAt[]>,
+): void {
+  if (hints.size === 0) return;
+  const body = new Writer(1024);
+  body.name("metadata.code.branch_hint");
+  body.u(hints.size);
+  for (const [index, found] of hints) {
+    body.u(index);
+    body.u(found.length);
+    for (const [at, hint] of found) {
+      body.u(at);
+      body.append([1, hint]);
+    }
+  }
+  out.byte(0);
+  out.u(body.length);
+  out.append(body.bytes);
 }
 
 function section(
