@@ -27,6 +27,7 @@ import {
 } from "./state.ts";
 import { RECORD_STRIDE, SITE_OFFSET, SITE_STACK } from "./record.ts";
 import {
+  expr,
   type FunctionBuilder,
   type I32,
   i32,
@@ -36,6 +37,7 @@ import {
   type I64Like,
   MOSTLY,
   splat,
+  unsignedBytes,
   type V128,
   type Values,
   type Var,
@@ -65,6 +67,9 @@ export interface Continuation {
   /** Goes on at the target of the direct branch; ends the path. */
   branch(x: Emitter): void;
 }
+
+/** Runtime functions that are expressions: see `Emitter.compute`. */
+type PureName = "productExceeds";
 
 /** Bits to bytes. */
 export function widthOf(size: OpSize): Width {
@@ -584,6 +589,15 @@ export class Emitter {
     return this.f.call(this.cpu.fn[name], ...values) as Values<
       RuntimeFunctions[N]["type"]["results"]
     >;
+  }
+
+  /**
+   * What a runtime function gives that neither reads nor changes any state, as an
+   * expression of kept arguments: it is called where that is used, if at all.
+   */
+  compute(name: PureName, ...values: I64[]): I64 {
+    const { index } = this.cpu.fn[name];
+    return expr("i64", [0x10, ...unsignedBytes(index)], values);
   }
 
   /** Goes on at the target of the direct branch; ends the path. */

@@ -228,7 +228,10 @@ const MAX_PENDING = 16;
 function sizeIfPure(value: Expr, most: number): number {
   if (value.stable) return 1;
   const opcode = value.bytes[0]!;
-  const isNumeric = opcode === 0x1b || (opcode >= 0x45 && opcode <= 0xc4);
+  // Calls are only expressions where the function is pure.
+  const isCall = opcode === 0x10;
+  const isNumeric = opcode === 0x1b || isCall ||
+    (opcode >= 0x45 && opcode <= 0xc4);
   const traps = (opcode >= 0x6d && opcode <= 0x70) ||
     (opcode >= 0x7f && opcode <= 0x82) || (opcode >= 0xa8 && opcode <= 0xb1);
   if (
