@@ -150,7 +150,7 @@ class RegionEmitter {
     f.path(() => {
       f.owed += count;
       if (label === undefined) return this.#tree(to);
-      f.showFlags();
+      f.joinFlags();
       if (to.order <= node.order) f.settleLoop(() => branchTarget(x));
       else f.settleBudget();
       f.br(label);
