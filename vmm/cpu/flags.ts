@@ -257,6 +257,14 @@ export class Flags {
     );
   }
 
+  /** After a product: CF and OF as given (0 or 1), the other four are kept. */
+  product(exceeds: I64): void {
+    const kept = this.f.share(
+      this.carry().and(AF_BIT | PF_INVERT | SF_INVERT),
+    );
+    this.#setCarry(exceeds.shl(63).or(kept));
+  }
+
   /** Sets CF (0 or 1) and keeps the other five. */
   setCf(cf: I32Like): void {
     const old = this.f.let(this.carry());

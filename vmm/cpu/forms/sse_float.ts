@@ -87,7 +87,7 @@ export class FloatEmitter extends VectorEmitter {
   /** Raises what was found, or makes it sticky. Nothing was written before. */
   settle(): void {
     const flags = this.#flags.get();
-    this.f.if(flags, () => {
+    this.f.rarely(flags, () => {
       this.call("sseExceptions", flags, this.x.site());
     });
   }
@@ -100,7 +100,7 @@ export class FloatEmitter extends VectorEmitter {
   /** `fast`, or what `slow` gives where the condition does not hold. */
   unless(isFast: I32, fast: V128, slow: () => Slow): V128 {
     const result = this.f.var("v128", fast);
-    this.f.if(isFast.eqz(), () => {
+    this.f.rarely(isFast.eqz(), () => {
       const [value, flags] = slow();
       this.f.set(result, value);
       this.note(flags);

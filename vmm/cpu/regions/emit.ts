@@ -16,7 +16,7 @@ import { REC_HANDLER, REC_LINK, SITE_OFFSET } from "../record.ts";
 import { STATUS } from "../runtime/traps.ts";
 import { reduceShape } from "../shape.ts";
 import { CODE_DROPPED, RECORD_STRIDE, RIP_BASE } from "../state.ts";
-import { i32, type I64, type Label } from "../wasm/mod.ts";
+import { i32, type I64, type Label, MOSTLY } from "../wasm/mod.ts";
 import { isPageKnown, type Node } from "./graph.ts";
 import { RegionFunction } from "./region_function.ts";
 import { Unsupported } from "./state_locals.ts";
@@ -177,7 +177,7 @@ class RegionEmitter {
         isKnown ? isRight : isRight.and(f.leadsTo(rip, to.start)),
         () => this.#goOn(node, to, x, rip),
         undefined,
-        true,
+        MOSTLY,
       );
     }
     jumpOut(x, rip);
@@ -195,7 +195,7 @@ class RegionEmitter {
       f.owed += x.fields.count().value ?? 0;
       f.movePage(to.page - node.page, x.shape.code);
       if (label === undefined) return this.#tree(to);
-      f.showFlags();
+      f.joinFlags();
       if (to.order <= node.order) f.settleLoop(() => rip);
       else f.settleBudget();
       f.br(label);

@@ -314,19 +314,27 @@ export class RegionFunction extends FunctionBuilder {
     return !this.#isDirect && isPure(value, 5) ? value : this.let(value);
   }
 
-  /** Makes the flags that were put off, for whoever may see them here. */
+  /** Makes the flags that were put off, for whoever may see them on a rare path. */
   showFlags(): void {
+    this.#makeFlags((value) => this.#smaller.get(value) ?? value);
+  }
+
+  /** Makes them where they may often be wanted: a call costs more than all else. */
+  joinFlags(): void {
+    this.#makeFlags((value) => value);
+  }
+
+  #makeFlags(form: (value: I64) => Expr): void {
     for (const word of FLAG_WORDS) {
       const value = this.#state.pending.get(word);
       if (value === undefined) continue;
-      const smaller = this.#smaller.get(value) ?? value;
-      super.do(this.#state.assign(word, smaller));
+      super.do(this.#state.assign(word, form(value)));
     }
   }
 
   /** Makes the flags that were put off for good. */
   settleFlags(): void {
-    this.showFlags();
+    this.joinFlags();
     this.#state.pending.clear();
   }
 
