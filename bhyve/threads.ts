@@ -147,6 +147,9 @@ export class MachineThreads {
   }
 
   #told(message: ThreadMessage): void {
+    if (message.kind === "compiled") {
+      this.#compiler.told(message.vcpu, message.statistics);
+    }
     if (message.kind === "end") {
       const { how, rtc } = message;
       this.#end({ kind: "suspended", how, rtc });
