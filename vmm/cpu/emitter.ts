@@ -8,6 +8,7 @@ import { Flags, type OpSize, zeroExtend } from "./flags.ts";
 import type { Operand } from "./operands.ts";
 import type { Shape } from "./shape.ts";
 import {
+  ATTENTION,
   CS,
   DS,
   EA,
@@ -15,6 +16,7 @@ import {
   FS,
   gprAddress,
   GS,
+  MODE_KEY,
   RIP,
   RIP_BASE,
   SEG_BASE,
@@ -25,6 +27,7 @@ import {
   TLB_READ,
   TLB_WRITE,
 } from "./state.ts";
+import { MODE } from "./mode.ts";
 import { RECORD_STRIDE, SITE_OFFSET, SITE_STACK } from "./record.ts";
 import {
   expr,
@@ -628,8 +631,27 @@ export class Emitter {
   }
 
   /**
+   * Goes on at `rip` after a change of the mode, of translations or of what lets
+   * events in: by way of the engine where an event waits or it looks at every
+   * instruction.
+   */
+  goOnAt(rip: I64): void {
+    const { state } = this.cpu;
+    const kept = this.let(rip);
+    const looks = state.load32(0, ATTENTION)
+      .or(state.load32(0, MODE_KEY).and(MODE.STEP));
+    this.f.rarely(looks, () => this.endAt(kept));
+    this.jumpTo(kept);
+  }
+
+  /** `goOnAt` the next instruction. */
+  goOn(): void {
+    this.goOnAt(this.nextRip());
+  }
+
+  /**
    * Ends the instruction at `rip` and has the engine look for events and at the
-   * mode: for what changes control registers, segments or the interrupt flag.
+   * mode: for what others than emitted code decide on.
    */
   endAt(rip: I64): void {
     const { state } = this.cpu;

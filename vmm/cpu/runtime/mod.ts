@@ -7,6 +7,7 @@ import { defineBus } from "./bus.ts";
 import { defineControl } from "./control.ts";
 import { defineDebug } from "./debug.ts";
 import { defineDescriptors } from "./descriptors.ts";
+import { defineEntry } from "./entry.ts";
 import { defineEvents } from "./events.ts";
 import { defineFar } from "./far.ts";
 import { defineFrames } from "./frames.ts";
@@ -55,6 +56,7 @@ export function defineRuntime(cpu: CpuModule): void {
   defineSpaces(cpu);
   defineDebug(cpu);
   defineDescriptors(cpu);
+  defineEntry(cpu);
   defineEvents(cpu);
   defineFar(cpu);
   defineFrames(cpu);

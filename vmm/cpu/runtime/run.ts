@@ -1,4 +1,4 @@
-// Entering threaded code, going on at a computed RIP, and deriving what depends
+// Going on at a computed RIP in threaded code, and deriving what depends
 // on the mode (mode key, privilege, TLB arrays) after control state changed.
 
 import type { CpuModule } from "../cpu_module.ts";
@@ -72,12 +72,8 @@ const JUMP_GENERATION = JUMP_USER << 1;
 
 /** Signatures of the functions defined here. */
 export const RUN_SIGNATURES = {
-  /** Runs from a record until something wants TypeScript: `STATUS`. */
-  enter: { params: ["i32"], results: ["i32"] },
-  /** Runs from a RIP, as `enter`. Handlers tail-call it. */
+  /** Runs from a RIP until something wants TypeScript: `STATUS`. Handlers tail-call it. */
   dispatch: { params: ["i64"], results: ["i32"] },
-  /** `dispatch` behind the handler that `enter` guards. */
-  resume: { params: [], results: ["i32"] },
   /** Derives the mode key, the TLB arrays and the jump key. */
   updateMode: { params: [], results: [] },
   /** Derives the TLB arrays alone: after a change of CPL or AC. */
@@ -258,28 +254,10 @@ function defineUpdatePrivilege(cpu: CpuModule): void {
 
 /** Defines the functions of `RUN_SIGNATURES`. */
 export function defineRun(cpu: CpuModule): void {
-  const { state, fn } = cpu;
+  const { state } = cpu;
   defineDispatch(cpu);
   defineUpdateMode(cpu);
   defineUpdatePrivilege(cpu);
-  const guarded = (f: FunctionBuilder, body: () => I32) =>
-    f.try(
-      () => f.return(body()),
-      cpu.trap,
-      (kind) => f.return(kind),
-    );
-  cpu.define("enter", (f) =>
-    guarded(f, () => {
-      const record = f.param(0, "i32");
-      const handler = state.load32(record, REC_HANDLER);
-      const [status] = f.callIndirect(HANDLER_TYPE, handler, record);
-      return status;
-    }));
-  cpu.define(
-    "resume",
-    (f) =>
-      guarded(f, () => f.call(fn.dispatch, f.let(state.load64(0, RIP)))[0]),
-  );
   cpu.define("dropJumps", (f) => {
     const key = f.let(state.load32(0, JUMP_KEY).add(JUMP_GENERATION));
     // When the generation wraps, entries of long ago would match again.

@@ -5,6 +5,7 @@ import { BUS_SIGNATURES } from "./bus.ts";
 import { CONTROL_SIGNATURES } from "./control.ts";
 import { DEBUG_SIGNATURES } from "./debug.ts";
 import { DESCRIPTOR_SIGNATURES } from "./descriptors.ts";
+import { ENTRY_SIGNATURES } from "./entry.ts";
 import { EVENT_SIGNATURES } from "./events.ts";
 import { FAR_SIGNATURES } from "./far.ts";
 import { FRAME_SIGNATURES } from "./frames.ts";
@@ -63,6 +64,7 @@ export const RUNTIME_SIGNATURES = {
   ...SPACE_SIGNATURES,
   ...DEBUG_SIGNATURES,
   ...DESCRIPTOR_SIGNATURES,
+  ...ENTRY_SIGNATURES,
   ...EVENT_SIGNATURES,
   ...FAR_SIGNATURES,
   ...FRAME_SIGNATURES,
