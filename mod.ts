@@ -99,7 +99,11 @@ export {
   SEGMENT_NUMBERS,
 } from "./vmm/cpu/registers.ts";
 export type { RegionOptions } from "./vmm/cpu/regions/limits.ts";
-export type { RegionStatistics } from "./vmm/cpu/regions/tier.ts";
+export type {
+  RegionObserver,
+  RegionStatistics,
+} from "./vmm/cpu/regions/tier.ts";
+export type { CpuStatistics } from "./vmm/cpu/cpu_statistics.ts";
 export type { CpuState, PendingEvent } from "./vmm/cpu/save.ts";
 export { ERRNO, type ErrnoName, errnoText, VmmError } from "./vmm/errno.ts";
 export {

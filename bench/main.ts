@@ -4,6 +4,7 @@
 import { benchBoot } from "./boot/main.ts";
 import { benchCpu } from "./cpu/main.ts";
 import { benchGuest } from "./guest/main.ts";
+import { benchPeers } from "./peers/main.ts";
 import { benchThreads } from "./threads/main.ts";
 
 const BENCHES: Readonly<
@@ -12,6 +13,7 @@ const BENCHES: Readonly<
   boot: benchBoot,
   cpu: benchCpu,
   guest: benchGuest,
+  peers: benchPeers,
   threads: benchThreads,
 };
 

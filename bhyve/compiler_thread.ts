@@ -1,9 +1,11 @@
 // The thread that compiles for a machine's vCPUs, and what BHYVE_JIT in the environment
-// asks for: see `parseCompile`.
+// asks for: see `parseCompile` and `parseLog`.
 
 import type { CompilerStart } from "../vmm/cpu/regions/compiler.ts";
 import { parseCompile, type RegionOptions } from "../vmm/cpu/regions/limits.ts";
 import { type MailMemory, mailMemory } from "../vmm/cpu/regions/mail.ts";
+import type { RegionStatistics } from "../vmm/cpu/regions/tier.ts";
+import { CompileLog, parseLog, sayTo } from "./compile_log.ts";
 import { decoderFiles } from "./decoder_files.ts";
 
 const VARIABLE = "BHYVE_JIT";
@@ -12,18 +14,31 @@ const VARIABLE = "BHYVE_JIT";
 export interface CompileStart {
   readonly compile: boolean | Partial<RegionOptions>;
   readonly mail?: MailMemory;
+  /** whether it tells of what it compiled */
+  readonly tells: boolean;
 }
 
-function choice(): boolean | Partial<RegionOptions> {
+interface Choice {
+  readonly compile: boolean | Partial<RegionOptions>;
+  readonly log?: CompileLog;
+}
+
+function choice(): Choice {
   const permission = { name: "env", variable: VARIABLE } as const;
   const isReadable = Deno.permissions.querySync(permission).state === "granted";
-  return parseCompile(isReadable ? Deno.env.get(VARIABLE) ?? "" : "");
+  const text = isReadable ? Deno.env.get(VARIABLE) ?? "" : "";
+  const { rest, file } = parseLog(text);
+  const compile = parseCompile(rest);
+  return file === undefined
+    ? { compile }
+    : { compile, log: new CompileLog(sayTo(file)) };
 }
 
 /** The thread. */
 export class CompilerThread {
   /** What each vCPU is told of it. */
   readonly starts: readonly CompileStart[];
+  readonly #log: CompileLog | undefined;
   #worker: Worker | undefined;
 
   /**
@@ -31,14 +46,16 @@ export class CompilerThread {
    * @param narrow whether the thread's permissions are narrowed
    */
   constructor(states: readonly WebAssembly.Memory[], narrow: boolean) {
-    const compile = choice();
+    const { compile, log } = choice();
+    const tells = log !== undefined;
+    this.#log = log;
     if (typeof compile === "boolean" || compile.sync) {
-      this.starts = states.map(() => ({ compile }));
+      this.starts = states.map(() => ({ compile, tells }));
       return;
     }
     const bell = new SharedArrayBuffer(4);
     const mails = states.map(() => mailMemory(bell));
-    this.starts = mails.map((mail) => ({ compile, mail }));
+    this.starts = mails.map((mail) => ({ compile, mail, tells }));
     this.#worker = new Worker(
       new URL("../vmm/cpu/regions/compiler_worker.ts", import.meta.url),
       { type: "module", name: "compiler", ...narrow ? narrowed() : {} },
@@ -55,8 +72,14 @@ export class CompilerThread {
     this.#worker.postMessage(start);
   }
 
+  /** A vCPU's thread told of what it has compiled so far. */
+  told(vcpu: number, statistics: RegionStatistics): void {
+    this.#log?.told(vcpu, statistics);
+  }
+
   /** Ends the thread. */
   end(): void {
+    this.#log?.end();
     this.#worker?.terminate();
     this.#worker = undefined;
   }

@@ -3,6 +3,7 @@
 
 import type { GuestMemoryHandle } from "../vmm/cpu/guest_memory.ts";
 import type { RuntimeModule } from "../vmm/cpu/handlers.ts";
+import type { RegionStatistics } from "../vmm/cpu/regions/tier.ts";
 import type { SharedCodeBuffers } from "../vmm/cpu/shared_code.ts";
 import type { DeviceState } from "../vmm/device.ts";
 import type { ErrnoName } from "../vmm/errno.ts";
@@ -40,6 +41,12 @@ export type ThreadMessage =
     readonly id: number;
     readonly code: ErrnoName;
     readonly message: string;
+  }
+  /** what its vCPU has compiled so far, where that is to be told */
+  | {
+    readonly kind: "compiled";
+    readonly vcpu: number;
+    readonly statistics: RegionStatistics;
   }
   /** the machine ended: of vCPU 0's thread, after every other stopped */
   | {

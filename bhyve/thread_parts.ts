@@ -25,7 +25,7 @@ export const THREAD_LOG = {
 
 type VcpuPart =
   | ("id" | "plan" | "memory" | "state" | "compiler" | "code" | "board")
-  | ("gate" | "posted" | "mail" | "log");
+  | ("gate" | "posted" | "mail" | "log" | "compiled");
 
 /** The parts of one thread. */
 export class ThreadParts {
@@ -69,7 +69,7 @@ export class ThreadParts {
   }
 
   /** What a `VcpuThread` needs of them. */
-  forVcpu(): Pick<VcpuThreadOptions, VcpuPart> {
+  forVcpu(post: Post): Pick<VcpuThreadOptions, VcpuPart> {
     const { start: { plan, vcpu, states, compilers }, memory, code, board } =
       this;
     return {
@@ -84,6 +84,11 @@ export class ThreadParts {
       posted: this.posted,
       mail: this.mail,
       log: THREAD_LOG,
+      compiled: (statistics) => {
+        if (compilers[vcpu]!.tells) {
+          post({ kind: "compiled", vcpu, statistics });
+        }
+      },
     };
   }
 

@@ -88,7 +88,7 @@ export class MachineThreads {
     this.#gates = states.map((state, n) =>
       new VcpuGate(this.#board.gateWords(n), state)
     );
-    const code = createSharedCode(memory.size);
+    const code = createSharedCode(memory.codePages);
     const narrow = options.narrow ?? true;
     this.#compiler = new CompilerThread(states, narrow);
     const common: Omit<ThreadSpecification, "vcpu" | "mail"> = {
@@ -147,6 +147,9 @@ export class MachineThreads {
   }
 
   #told(message: ThreadMessage): void {
+    if (message.kind === "compiled") {
+      this.#compiler.told(message.vcpu, message.statistics);
+    }
     if (message.kind === "end") {
       const { how, rtc } = message;
       this.#end({ kind: "suspended", how, rtc });

@@ -11,6 +11,7 @@ import {
 } from "../vmm/cpu/exits.ts";
 import type { GuestMemory } from "../vmm/cpu/guest_memory.ts";
 import { REGISTER } from "../vmm/cpu/registers.ts";
+import type { RegionObserver } from "../vmm/cpu/regions/tier.ts";
 import type { SharedCode } from "../vmm/cpu/shared_code.ts";
 import type { Log } from "../vmm/device.ts";
 import { STAT } from "../vmm/statistics.ts";
@@ -61,6 +62,8 @@ export interface VcpuThreadOptions {
   readonly posted: PostedInterrupts;
   readonly mail: RequestMail;
   readonly log: Log;
+  /** is told of compiled code: after each module, and at the end */
+  readonly compiled: RegionObserver;
   /** devices: in this thread, or by calls to another */
   readonly devices: Required<
     Pick<DeviceBus, "readPort" | "writePort" | "readMemory" | "writeMemory">
@@ -97,6 +100,7 @@ export class VcpuThread {
       state: options.state,
       compile: options.compiler.compile,
       compiler: options.compiler.mail,
+      compiled: options.compiled,
       cpuid: { vcpu: id, sockets, cores, threads, x2apic: settings.x2apic },
       bus: new CountedBus(options.devices, this.apic, this.counters),
       readTsc: () => BigInt(Math.floor(clock.now())),
@@ -130,9 +134,7 @@ export class VcpuThread {
 
   /** Its counters, with those that are computed. */
   get statistics(): bigint[] {
-    const { blocks, instructions } = this.cpu.statistics;
-    this.counters.set(STAT.BLOCKS, blocks);
-    this.counters.set(STAT.INSTRUCTIONS, instructions);
+    this.counters.setCpu(this.cpu.statistics);
     const { id, memory } = this.#options;
     // vmm(4) counts a machine's memory with its first vCPU.
     if (id === 0) this.counters.set(STAT.RESIDENT, memory.size);
@@ -204,6 +206,8 @@ export class VcpuThread {
     }
     this.#pause();
     gate.setRunning(false);
+    const { regions } = this.cpu.statistics;
+    if (regions !== undefined) this.#options.compiled(regions);
     board.markSuspended(id);
   }
 

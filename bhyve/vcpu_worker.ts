@@ -44,7 +44,7 @@ class OtherVcpu {
     });
     const lapic = this.#makeApic(parts, clock, devices);
     this.#vcpu = new VcpuThread({
-      ...parts.forVcpu(),
+      ...parts.forVcpu(post),
       settings,
       clock,
       lapic,

@@ -45,7 +45,7 @@ class MachineThread {
     const { interrupts, access, ram } = this.#machine;
     const lapic = interrupts.lapics[0]!;
     this.#vcpu = new VcpuThread({
-      ...parts.forVcpu(),
+      ...parts.forVcpu(post),
       settings,
       clock,
       lapic,

@@ -2,6 +2,9 @@
 // that only a hypervisor in a host's kernel can have, such as migrations across host
 // CPUs, are there and stay 0; what only this CPU has comes last.
 
+import type { CpuStatistics } from "./cpu/cpu_statistics.ts";
+import type { RegionStatistics } from "./cpu/regions/tier.ts";
+
 const DESCRIPTIONS = {
   MIGRATIONS: "vcpu migration across host cpus",
   EXITS: "total number of vm exits",
@@ -45,6 +48,18 @@ const DESCRIPTIONS = {
   IPI_RECEIVED: "ipis received by vcpu",
   INSTRUCTIONS: "instructions decoded into blocks",
   BLOCKS: "blocks decoded",
+  LOOKUPS: "blocks looked up for emitted code",
+  EMPTIED: "times all decoded code was forgotten",
+  HOT: "blocks found hot",
+  REGIONS: "regions compiled",
+  REGION_BLOCKS: "blocks in compiled regions",
+  REGION_MODULES: "modules of compiled regions",
+  REGION_BYTES: "bytes of compiled regions",
+  REGION_DROPS: "regions dropped as their code changed",
+  REGION_LATE: "regions whose code changed meanwhile",
+  REGION_FAILURES: "batches of regions not compiled",
+  REGION_LIVE: "regions in use",
+  REGION_TIME: "milliseconds spent on regions",
 } as const;
 
 /** A counter's name. */
@@ -58,6 +73,21 @@ export const STAT: Readonly<Record<Statistic, number>> = Object.fromEntries(
   Object.keys(DESCRIPTIONS).map((name, n) => [name, n]),
 ) as Record<Statistic, number>;
 
+const REGION_STATISTICS: readonly (readonly [
+  keyof RegionStatistics,
+  number,
+])[] = [
+  ["regions", STAT.REGIONS],
+  ["blocks", STAT.REGION_BLOCKS],
+  ["modules", STAT.REGION_MODULES],
+  ["bytes", STAT.REGION_BYTES],
+  ["dropped", STAT.REGION_DROPS],
+  ["late", STAT.REGION_LATE],
+  ["failed", STAT.REGION_FAILURES],
+  ["live", STAT.REGION_LIVE],
+  ["milliseconds", STAT.REGION_TIME],
+];
+
 /** The counters of one vCPU: whole numbers below 2^53. */
 export class Counters {
   readonly #values = new Float64Array(STATISTICS.length);
@@ -70,6 +100,19 @@ export class Counters {
   /** Sets a counter that is a level, such as resident memory. */
   set(statistic: number, value: number): void {
     this.#values[statistic] = value;
+  }
+
+  /** Sets those that the processor itself counts. */
+  setCpu(cpu: CpuStatistics): void {
+    this.set(STAT.BLOCKS, cpu.blocks);
+    this.set(STAT.INSTRUCTIONS, cpu.instructions);
+    this.set(STAT.LOOKUPS, cpu.lookups);
+    this.set(STAT.EMPTIED, cpu.emptied);
+    this.set(STAT.HOT, cpu.hot);
+    if (cpu.regions === undefined) return;
+    for (const [name, statistic] of REGION_STATISTICS) {
+      this.set(statistic, cpu.regions[name]);
+    }
   }
 
   /** Every counter, in order. */

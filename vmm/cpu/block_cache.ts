@@ -89,7 +89,7 @@ export class BlockCache {
 
   /** Whether a page of guest memory holds decoded code. */
   hasCode(page: number): boolean {
-    return this.#pages.has(page);
+    return (this.#pages.get(page)?.size ?? 0) > 0;
   }
 
   /** Forgets everything. Only where no record is executing. */
@@ -141,11 +141,7 @@ export class BlockCache {
       state.setInt32(at + REC_HANDLER, stale, true);
     }
     this.#blocks.delete(block);
-    for (const page of block.pages) {
-      const set = this.#pages.get(page);
-      set?.delete(block);
-      if (set?.size === 0) this.#pages.delete(page);
-    }
+    for (const page of block.pages) this.#pages.get(page)?.delete(block);
     this.#source.dropped(block);
   }
 
@@ -221,11 +217,8 @@ export class BlockCache {
     this.decoded++;
     for (const page of pages) {
       let set = this.#pages.get(page);
-      if (set === undefined) {
-        set = new Set();
-        this.#pages.set(page, set);
-        this.#source.protect(page);
-      }
+      if (set === undefined) this.#pages.set(page, set = new Set());
+      if (set.size === 0) this.#source.protect(page);
       set.add(block);
     }
     // A block that the segment's limit cut short is not the bytes' own.

@@ -3,6 +3,7 @@
 // restore. The software engine behind it is `engine.ts`.
 
 import { Capabilities } from "./capabilities.ts";
+import type { CpuStatistics } from "./cpu_statistics.ts";
 import { Cpuid } from "./cpuid.ts";
 import { Engine } from "./engine.ts";
 import { EventQueue } from "./event_queue.ts";
@@ -20,7 +21,6 @@ import {
 } from "./options.ts";
 import { RegisterAccess } from "./register_access.ts";
 import { REGISTER, type RegisterNumber } from "./registers.ts";
-import { type RegionStatistics } from "./regions/tier.ts";
 import { regionOptions } from "./regions/limits.ts";
 import { resetState } from "./reset.ts";
 import { RunLoop } from "./run_loop.ts";
@@ -85,6 +85,7 @@ export class VirtualCpu {
       decoderOptions: instructions.decoderOptions,
       regions: regionOptions(options.compile),
       compiler: options.compiler,
+      observer: options.compiled,
       ...options.state === undefined ? {} : { state: options.state },
     });
     const msrs = new MsrFile({
@@ -358,15 +359,12 @@ export class VirtualCpu {
   }
 
   /** Counters of the engine. */
-  get statistics(): {
-    readonly blocks: number;
-    readonly instructions: number;
-    readonly regions?: RegionStatistics;
-  } {
-    const { cache: { decoded, instructions }, regions } = this.#engine;
+  get statistics(): CpuStatistics {
+    const { cache, lookups, hot, emptied, regions } = this.#engine;
     return {
-      blocks: decoded,
-      instructions,
+      blocks: cache.decoded,
+      instructions: cache.instructions,
+      ...{ lookups, hot, emptied },
       ...(regions === undefined ? {} : { regions: regions.statistics }),
     };
   }

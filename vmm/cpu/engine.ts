@@ -18,7 +18,11 @@ import { REC_HANDLER, REC_OPERAND, RECORD_STRIDE } from "./record.ts";
 import { RegionCompiler } from "./regions/compiler.ts";
 import type { MailMemory } from "./regions/mail.ts";
 import type { RegionOptions } from "./regions/limits.ts";
-import { RegionTier, type TierHost } from "./regions/tier.ts";
+import {
+  type RegionObserver,
+  RegionTier,
+  type TierHost,
+} from "./regions/tier.ts";
 import { PLAIN, type Shape, shapeNumber } from "./shape.ts";
 import * as steps from "./steps.ts";
 import type { HostName } from "./runtime/host.ts";
@@ -61,7 +65,7 @@ import { createTag } from "./wasm/mod.ts";
 /** The functions that the emitted runtime calls, but those of the engine itself. */
 export type HostCallbacks = Readonly<
   Record<
-    Exclude<HostName, "isCode" | "codeWrite" | "flushed">,
+    Exclude<HostName, "codeWrite">,
     (...args: number[]) => number | void
   >
 >;
@@ -78,6 +82,8 @@ export interface EngineOptions {
   readonly regions?: RegionOptions | undefined;
   /** mail to the thread that compiles; without it, this one does */
   readonly compiler?: MailMemory | undefined;
+  /** is told of compiled code */
+  readonly observer?: RegionObserver | undefined;
   /** how iced-x86 is to decode: by vendor and features, see `cpuid.ts` */
   readonly decoderOptions: number;
   /** memory 0 that other threads know; the default is one of its own */
@@ -115,6 +121,12 @@ export class Engine implements CodeSource, CodeKeeper, TierHost {
   readonly cache: BlockCache;
   /** Compiled code, where it is wanted. */
   readonly regions: RegionTier | undefined;
+  /** How often emitted code did not find the block to go on at. */
+  lookups = 0;
+  /** Blocks that were hot. */
+  hot = 0;
+  /** How often all decoded code was forgotten. */
+  emptied = 0;
   readonly decoderOptions: number;
   readonly #options: EngineOptions;
   readonly #table: WebAssembly.Table;
@@ -148,6 +160,7 @@ export class Engine implements CodeSource, CodeKeeper, TierHost {
     this.#imports = {
       state: stateMemory,
       ram: options.memory.memory,
+      code: options.memory.codePages,
       table: this.#table,
       trap: createTag(["i32"]) as unknown as WebAssembly.ImportValue,
       ...this.#hostFunctions(),
@@ -159,7 +172,12 @@ export class Engine implements CodeSource, CodeKeeper, TierHost {
       if (options.compiler !== undefined) {
         this.#compiler = new RegionCompiler(options.compiler);
       }
-      this.regions = new RegionTier(this, options.regions, this.#compiler);
+      this.regions = new RegionTier(
+        this,
+        options.regions,
+        this.#compiler,
+        options.observer,
+      );
     }
     this.cache = new BlockCache(this);
     this.#resetTlb();
@@ -179,10 +197,8 @@ export class Engine implements CodeSource, CodeKeeper, TierHost {
   #hostFunctions(): WebAssembly.ModuleImports {
     return {
       ...this.#options.host,
-      isCode: (page: number) => this.#options.memory.isCode(page) ? 1 : 0,
       codeWrite: (page: number, offset: number, length: number) =>
         this.#options.memory.dropCode(page * 4096 + offset, length),
-      flushed: () => {},
     };
   }
 
@@ -453,6 +469,7 @@ export class Engine implements CodeSource, CodeKeeper, TierHost {
 
   /** Forgets all decoded code. */
   emptyCache(): void {
+    this.emptied++;
     this.cache.clear();
     this.#clearIndex();
     this.#byRecord.clear();
@@ -504,6 +521,7 @@ export class Engine implements CodeSource, CodeKeeper, TierHost {
         case STATUS.LINK:
         case STATUS.STALE:
         case STATUS.MOVED: {
+          this.lookups++;
           const owner = words[TRAP_DATA >> 2]!;
           const before = this.cache.epoch;
           words[CODE_DROPPED >> 2] = 0;
@@ -540,6 +558,7 @@ export class Engine implements CodeSource, CodeKeeper, TierHost {
   #heat(record: number): number {
     const block = this.#byRecord.get(record);
     if (block === undefined) return record + RECORD_STRIDE;
+    this.hot++;
     this.regions?.hot(block);
     return record;
   }

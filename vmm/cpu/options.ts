@@ -5,6 +5,7 @@ import type { CpuidConfig } from "./cpuid.ts";
 import type { GuestMemory } from "./guest_memory.ts";
 import type { RegionOptions } from "./regions/limits.ts";
 import type { MailMemory } from "./regions/mail.ts";
+import type { RegionObserver } from "./regions/tier.ts";
 
 /** Kinds of events, as VMX and SVM number them. */
 export const EVENT_KIND = {
@@ -82,6 +83,8 @@ export interface CpuOptions {
    * (for tests of that tier), else what is hot, by these options and the defaults
    */
   readonly compile?: boolean | Partial<RegionOptions>;
+  /** is told of compiled code, after each module */
+  readonly compiled?: RegionObserver | undefined;
   /** devices in this thread */
   readonly bus?: DeviceBus;
   /** interrupt controller in this thread */

@@ -144,9 +144,7 @@ export class LiveVcpu implements SavedVcpu {
   }
 
   get statistics(): readonly bigint[] {
-    const { blocks, instructions } = this.#cpu.statistics;
-    this.#counters.set(STAT.BLOCKS, blocks);
-    this.#counters.set(STAT.INSTRUCTIONS, instructions);
+    this.#counters.setCpu(this.#cpu.statistics);
     return this.#counters.values();
   }
 

@@ -75,7 +75,7 @@ export function parseCompile(text: string): boolean | Partial<RegionOptions> {
       options = { ...options, [name]: Number(value) };
     } else {
       throw new RangeError(
-        `BHYVE_JIT "${part}": expected off, always, sync or NAME=NUMBER`,
+        `BHYVE_JIT "${part}": expected off, always, sync, log or NAME=NUMBER`,
       );
     }
   }

@@ -37,9 +37,18 @@ export interface RegionStatistics {
   readonly bytes: number;
   /** regions dropped because their code changed */
   readonly dropped: number;
+  /** regions whose code changed before they were compiled */
+  readonly late: number;
+  /** batches that no module came of */
+  readonly failed: number;
+  /** regions that are there */
+  readonly live: number;
   /** milliseconds that this thread spent on it */
   readonly milliseconds: number;
 }
+
+/** Is told what the tier has done so far, after each module. */
+export type RegionObserver = (statistics: RegionStatistics) => void;
 
 /** Executions until a block that could not be compiled is looked at again. */
 const NEVER = 0x7fffffff;
@@ -53,12 +62,16 @@ export class RegionTier {
   readonly #users = new Map<Block, Set<Region>>();
   readonly #drops = new Map<number, number>();
   readonly #compiler: RegionCompiler | undefined;
+  readonly #observer: RegionObserver | undefined;
   #waited = 0;
   #regionCount = 0;
   #blockCount = 0;
   #moduleCount = 0;
   #bytes = 0;
   #dropped = 0;
+  #late = 0;
+  #failed = 0;
+  #observed = 0;
   #milliseconds = 0;
 
   /** @param compiler compiles in another thread; without it, this one does */
@@ -66,10 +79,12 @@ export class RegionTier {
     host: TierHost,
     options: RegionOptions,
     compiler?: RegionCompiler,
+    observer?: RegionObserver,
   ) {
     this.#host = host;
     this.#options = options;
     this.#compiler = compiler;
+    this.#observer = observer;
   }
 
   /** What the tier has done so far. */
@@ -80,6 +95,9 @@ export class RegionTier {
       modules: this.#moduleCount,
       bytes: this.#bytes,
       dropped: this.#dropped,
+      late: this.#late,
+      failed: this.#failed,
+      live: this.#regions.size,
       milliseconds: this.#milliseconds,
     };
   }
@@ -99,7 +117,7 @@ export class RegionTier {
     this.#grown.push(growRegion(this.#host, this.#options, block, ran));
     this.#setCount(block, NEVER);
     if (this.#grown.length >= this.#options.batch) this.#compile();
-    this.#milliseconds += performance.now() - start;
+    this.#spent(start);
   }
 
   /** Is called now and then, so that a batch does not wait for long. */
@@ -107,13 +125,20 @@ export class RegionTier {
     if (this.#compiler?.isDone) {
       const start = performance.now();
       this.#compiler.take();
-      this.#milliseconds += performance.now() - start;
+      this.#spent(start);
     }
     if (this.#grown.length === 0) return;
     if (++this.#waited < this.#options.patience) return;
     const start = performance.now();
     this.#compile();
+    this.#spent(start);
+  }
+
+  #spent(start: number): void {
     this.#milliseconds += performance.now() - start;
+    if (this.#observed === this.#moduleCount) return;
+    this.#observed = this.#moduleCount;
+    this.#observer?.(this.statistics);
   }
 
   /** A block was dropped: its regions are no longer entered. */
@@ -180,6 +205,7 @@ export class RegionTier {
     } else {
       this.#compiler.post(batch, (bytes) => {
         if (bytes !== undefined) this.#install(bytes, first, regions);
+        else this.#failed++;
       });
     }
   }
@@ -204,6 +230,7 @@ export class RegionTier {
     regions.forEach((region, n) => {
       // Code may have changed while another thread compiled it.
       if (this.#isWhole(region)) this.#enter(region.blocks, first + n);
+      else this.#late++;
     });
     this.#moduleCount++;
     this.#bytes += bytes.length;

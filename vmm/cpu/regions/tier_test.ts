@@ -5,6 +5,7 @@ import { assert, assertEquals } from "@std/assert";
 import { TestMachine } from "../testing.ts";
 import { VECTOR } from "../runtime/traps.ts";
 import type { RegionOptions } from "./limits.ts";
+import type { RegionStatistics } from "./tier.ts";
 
 const CODE = 0x8000;
 const UD2 = "0f0b";
@@ -59,6 +60,26 @@ Deno.test("a region whose code changes is dropped, and made again", () => {
   machine.runToException(100_000);
   assertEquals(machine.get("RAX"), 50_000n);
   assert(regionsOf(machine) > before);
+});
+
+Deno.test("an observer is told of every module, and what is counted agrees", () => {
+  const told: RegionStatistics[] = [];
+  const machine = new TestMachine({
+    compile: EAGER,
+    compiled: (statistics) => told.push(statistics),
+  });
+  machine.enter("protected32");
+  machine.poke(CODE, LOOP + LOOP + UD2);
+  machine.set({ RIP: CODE, RSP: 0x7000, RAX: 0, RCX: 10_000 });
+  machine.run(5000);
+  const { regions, lookups, hot, emptied } = machine.cpu.statistics;
+  assertEquals(told.map(({ modules }) => modules), [1]);
+  assertEquals(told[0], { ...regions!, milliseconds: told[0]!.milliseconds });
+  assertEquals([regions?.late, regions?.failed, emptied], [0, 0, 0]);
+  assert(lookups >= 1 && hot >= 1);
+  assertEquals(regions?.live, 1);
+  machine.poke(CODE + 2, "05");
+  assertEquals(machine.cpu.statistics.regions?.live, 0);
 });
 
 Deno.test("a loop that overwrites its own next instruction sees it at once", () => {

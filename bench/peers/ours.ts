@@ -1,0 +1,22 @@
+// Ourselves: `deno task bench guest`, a process that runs bhyveload and bhyve.
+
+import type { Bits } from "./guest.ts";
+import type { Peer } from "./peer.ts";
+
+const BENCH = new URL("../main.ts", import.meta.url).pathname;
+
+/** This project. */
+export function ours(bits: Bits): Peer {
+  return {
+    name: `bhyve${bits}`,
+    bits,
+    launch: ({ kernel, words }) =>
+      Promise.resolve({
+        command: Deno.execPath(),
+        args: [
+          ...["run", "-A", BENCH, "guest", kernel.replace(/\/[^/]*$/, "")],
+          ...words.split(" "),
+        ],
+      }),
+  };
+}
