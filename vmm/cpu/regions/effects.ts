@@ -32,7 +32,7 @@ const EFFECTS: Readonly<Record<Effect, readonly RuntimeName[]>> = {
     ...["x87Binary", "x87BinaryMemory", "x87Unary", "x87Pair"] as const,
     ...["x87Reduce", "x87Split", "x87Compare", "x87CompareFlags"] as const,
     ...["x87CompareMemory", "x87Test", "x87Examine"] as const,
-    ...["x87Pending", "x87Note", "x87NoteData", "x87Signal"] as const,
+    ...["x87Pending", "x87Signal"] as const,
     ...["x87Turn", "x87Init", "x87Clear", "x87SetControl"] as const,
     ...["x87Load", "x87LoadRegister", "x87LoadConstant"] as const,
     ...["x87Store", "x87Stored", "x87StoreRegister"] as const,

@@ -13,7 +13,6 @@ import {
 } from "../state.ts";
 import {
   type Expr,
-  type FunctionBuilder,
   I32,
   type I32Like,
   I64,
