@@ -19,7 +19,8 @@ const EFFECTS: Readonly<Record<Effect, readonly RuntimeName[]>> = {
     ...["crc32", "crc64", "timeStamp", "randomBits"] as const,
     ...["aesSubstitute", "aesInverseSubstitute"] as const,
     ...["carrylessMultiply", "sseUnary", "stringCompare"] as const,
-    ...["stringLength", "x87Status"] as const,
+    ...["sseF32IsSum", "sseF64IsSum", "sseF32IsProduct"] as const,
+    ...["sseF64IsProduct", "stringLength", "x87Status"] as const,
   ],
   reads: [
     ...["raise", "pageFault", "badAddress", "leave"] as const,
