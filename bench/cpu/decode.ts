@@ -32,6 +32,7 @@ export function measureDecode(code: Uint8Array, runs: number): number {
     const cache = new BlockCache({
       memory: code,
       state,
+      words: new Int32Array(state.buffer),
       decoderOptions: 0,
       handler: (definition) => {
         const known = handlers.get(definition);

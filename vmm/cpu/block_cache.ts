@@ -2,29 +2,20 @@
 // pages they came from, so that writes drop them (Intel SDM vol. 3, 12.6).
 
 import {
-  Code,
-  CodeExt,
-  Decoder,
-  DecoderError,
-  DecoderOptions,
-  Instruction,
-  Mnemonic,
-} from "iced-x86";
+  BlockDecoder,
+  type DecodingSource,
+  MAX_INSTRUCTIONS,
+  MAX_LENGTH,
+} from "./block_decoder.ts";
 import { BlockWriter } from "./block_writer.ts";
-import type { Definition, Form } from "./form.ts";
-import { FORMS } from "./forms/mod.ts";
-import { codeSize, MODE } from "./mode.ts";
+import { codeSize } from "./mode.ts";
 import { REC_HANDLER, REC_LINK } from "./record.ts";
-import { type ModeSize, PLAIN, type Shape } from "./shape.ts";
+import { type ModeSize, PLAIN } from "./shape.ts";
 import { RECORD_STRIDE, RECORDS, RECORDS_SIZE } from "./state.ts";
 import * as steps from "./steps.ts";
 import { VECTOR } from "./runtime/traps.ts";
 
-/** Most instructions in a block: bounds decoding ahead and interrupt latency. */
-const MAX_INSTRUCTIONS = 64;
-/** Longest legal instruction (Intel SDM vol. 2, 2.3.11). */
-const MAX_LENGTH = 15;
-/** Most bytes of a block, since decoding copies them: few blocks are longer. */
+/** Most bytes of a block: few would be longer. */
 const MAX_BYTES = 192;
 /** Records that the longest block can need: two an instruction, stubs, ends. */
 const BLOCK_RECORDS = MAX_INSTRUCTIONS * 3 + 4;
@@ -50,15 +41,9 @@ export interface Block {
 }
 
 /** What the cache needs of the processor that it decodes for. */
-export interface CodeSource {
+export interface CodeSource extends DecodingSource {
   /** guest memory by offset */
   readonly memory: Uint8Array;
-  /** memory 0 */
-  readonly state: DataView;
-  /** table index of a handler */
-  handler(definition: Definition, shape: Shape): number;
-  /** whether the processor has the instruction */
-  supports(code: Code): boolean;
   /** makes a page not writable on the fast path */
   protect(page: number): void;
   /** where the bytes after the page of the block lie; undefined: a fault waits */
@@ -67,33 +52,26 @@ export interface CodeSource {
   threshold(offset: number, mode: number): number;
   /** is told of a block that is dropped */
   dropped(block: Block): void;
-  /** iced's decoder options */
-  readonly decoderOptions: number;
-}
-
-interface CodeInfo {
-  readonly form: Form | undefined;
-  readonly isReal: boolean;
 }
 
 /** The decoded code of one virtual CPU. */
 export class BlockCache {
   readonly #source: CodeSource;
-  readonly #blocks = new Map<number, Block>();
+  // What was dropped leaves its key behind: a key that is deleted and set again and
+  // again makes a map's chains long.
+  readonly #blocks = new Map<number, Block | undefined>();
   readonly #pages = new Map<number, Set<Block>>();
-  readonly #infos: (CodeInfo | undefined)[] = [];
-  readonly #instruction = new Instruction();
+  readonly #decoder: BlockDecoder;
   #next = RECORDS;
 
   /** How often the cache was emptied. */
   epoch = 0;
   /** Blocks decoded since the cache was made. */
   decoded = 0;
-  /** Instructions decoded since the cache was made. */
-  instructions = 0;
 
   constructor(source: CodeSource) {
     this.#source = source;
+    this.#decoder = new BlockDecoder(source);
     // A drop happens while code runs, when no handler can be built.
     for (const code of [16, 32, 64] as const) this.#stale(code);
     source.handler(steps.FORWARD, PLAIN);
@@ -103,9 +81,14 @@ export class BlockCache {
     return this.#source.handler(steps.STALE, { ...PLAIN, code });
   }
 
+  /** Instructions decoded since the cache was made. */
+  get instructions(): number {
+    return this.#decoder.instructions;
+  }
+
   /** Whether a page of guest memory holds decoded code. */
   hasCode(page: number): boolean {
-    return this.#pages.has(page);
+    return (this.#pages.get(page)?.size ?? 0) > 0;
   }
 
   /** Forgets everything. Only where no record is executing. */
@@ -156,32 +139,14 @@ export class BlockCache {
     for (let at = block.start; at < block.bodyEnd; at += RECORD_STRIDE) {
       state.setInt32(at + REC_HANDLER, stale, true);
     }
-    this.#blocks.delete(block.offset * 1024 + block.mode);
-    for (const page of block.pages) {
-      const set = this.#pages.get(page);
-      set?.delete(block);
-      if (set?.size === 0) this.#pages.delete(page);
-    }
+    this.#blocks.set(block.offset * 1024 + block.mode, undefined);
+    for (const page of block.pages) this.#pages.get(page)?.delete(block);
     this.#source.dropped(block);
   }
 
   /** Sets where a direct branch leads, if its block is still there. */
   link(owner: number, target: Block): void {
     this.#source.state.setInt32(owner + REC_LINK, target.start, true);
-  }
-
-  #info(code: Code): CodeInfo {
-    let info = this.#infos[code];
-    if (info === undefined) {
-      const opCode = CodeExt.opCode(code);
-      info = {
-        form: this.#source.supports(code) ? FORMS.get(code) : undefined,
-        isReal: opCode.realMode,
-      };
-      opCode.free();
-      this.#infos[code] = info;
-    }
-    return info;
   }
 
   /**
@@ -201,14 +166,14 @@ export class BlockCache {
     const writer = new BlockWriter(this.#source, this.#next, mode);
     const threshold = this.#source.threshold(offset, mode);
     if (threshold > 0) writer.profile(inPage, threshold);
-    const count = this.#decodeInto(writer, bytes, inPage, mode);
+    const count = this.#decoder.decodeInto(writer, bytes, inPage, mode);
     if (count > 0) return this.#finish(writer, [page], offset, mode, limit);
     // The first instruction does not fit before the page's end.
     if (available < 4096 - inPage) {
       writer.raise(VECTOR.GP, 0, inPage);
       return this.#finish(writer, [page], offset, mode, limit);
     }
-    if (this.#isUndefined(bytes, mode)) {
+    if (this.#decoder.isUndefined(bytes, mode)) {
       writer.raise(VECTOR.UD, -1, inPage);
       return this.#finish(writer, [page], offset, mode, limit);
     }
@@ -223,94 +188,11 @@ export class BlockCache {
     const allowed = both.subarray(0, Math.min(both.length, limit));
     const crossing = new BlockWriter(this.#source, this.#next, mode);
     crossing.checkPage(second, inPage);
-    if (this.#decodeInto(crossing, allowed, inPage, mode, 1) === 0) {
+    if (this.#decoder.decodeInto(crossing, allowed, inPage, mode, 1) === 0) {
       crossing.raise(VECTOR.GP, 0, inPage);
     }
     const pages = [page, Math.floor(second / 4096)];
     return this.#finish(crossing, pages, offset, mode, limit);
-  }
-
-  // Whether nothing that may follow the bytes makes them an instruction: then
-  // #UD comes before a fault on what follows. UD0 and UD1 have no operands to
-  // wait for either, as AMD's processors have it.
-  #isUndefined(bytes: Uint8Array, mode: number): boolean {
-    const { decoderOptions } = this.#source;
-    const opcode = bytes.find((byte) => !isPrefix(byte, codeSize(mode)));
-    if (opcode !== undefined && LONG_PREFIXES.has(opcode)) return false;
-    const options = decoderOptions | DecoderOptions.NoInvalidCheck;
-    const padded = new Uint8Array(bytes.length + MAX_LENGTH);
-    padded.set(bytes);
-    for (let next = 0; next < 256; next++) {
-      padded[bytes.length] = next;
-      const decoder = new Decoder(codeSize(mode), padded, options);
-      decoder.decodeOut(this.#instruction);
-      decoder.free();
-      const { code, mnemonic } = this.#instruction;
-      const undefines = mnemonic === Mnemonic.Ud0 || mnemonic === Mnemonic.Ud1;
-      if (code !== Code.INVALID && !undefines) return false;
-    }
-    return true;
-  }
-
-  // Decodes until a block ends; answers the number of instructions.
-  #decodeInto(
-    writer: BlockWriter,
-    bytes: Uint8Array,
-    inPage: number,
-    mode: number,
-    most = mode & MODE.STEP ? 1 : MAX_INSTRUCTIONS,
-  ): number {
-    const decoder = new Decoder(
-      codeSize(mode),
-      bytes,
-      this.#source.decoderOptions,
-    );
-    decoder.ip = BigInt(inPage);
-    const instruction = this.#instruction;
-    let count = 0;
-    let ended = false;
-    while (count < most && !ended && decoder.canDecode) {
-      const start = inPage + decoder.position;
-      decoder.decodeOut(instruction);
-      if (decoder.lastError === DecoderError.NoMoreBytes) {
-        if (bytes.length - (start - inPage) < MAX_LENGTH) break;
-        // Fifteen bytes and not yet an instruction: too long.
-        writer.raise(VECTOR.GP, 0, start);
-        ended = true;
-      } else {
-        ended = this.#add(writer, instruction, start, mode);
-      }
-      count++;
-    }
-    if (!ended && count > 0) writer.fall();
-    decoder.free();
-    return count;
-  }
-
-  // Adds one instruction; answers whether the block ends with it.
-  #add(
-    writer: BlockWriter,
-    instruction: Instruction,
-    start: number,
-    mode: number,
-  ): boolean {
-    const length = instruction.length;
-    writer.begin(start, length);
-    this.instructions++;
-    const { form, isReal } = this.#info(instruction.code);
-    const isProtected = (mode & MODE.PROTECTED) !== 0;
-    if (form === undefined || !(isProtected || isReal)) {
-      const tooLong = instruction.isInvalid && length >= MAX_LENGTH;
-      writer.raise(tooLong ? VECTOR.GP : VECTOR.UD, tooLong ? 0 : -1, start);
-      return true;
-    }
-    const refusal = unitFault(form, mode);
-    if (refusal !== 0) {
-      writer.raise(refusal, -1, start);
-      return true;
-    }
-    writer.instruction(instruction, form);
-    return form.ends;
   }
 
   #finish(
@@ -335,45 +217,12 @@ export class BlockCache {
     this.decoded++;
     for (const page of pages) {
       let set = this.#pages.get(page);
-      if (set === undefined) {
-        set = new Set();
-        this.#pages.set(page, set);
-        this.#source.protect(page);
-      }
+      if (set === undefined) this.#pages.set(page, set = new Set());
+      if (set.size === 0) this.#source.protect(page);
       set.add(block);
     }
     // A block that the segment's limit cut short is not the bytes' own.
     if (limit >= 4096) this.#blocks.set(offset * 1024 + mode, block);
     return block;
   }
-}
-
-// The fault that the unit an instruction needs raises in this mode, or 0.
-function unitFault(form: Form, mode: number): number {
-  const em = mode & MODE.EM;
-  const ts = mode & MODE.TS;
-  switch (form.unit) {
-    case "x87":
-    case "fxsr":
-      return em || ts ? VECTOR.NM : 0;
-    case "wait":
-      return ts && mode & MODE.MP ? VECTOR.NM : 0;
-    case "mmx":
-      return em ? VECTOR.UD : ts ? VECTOR.NM : 0;
-    case "sse":
-      return em || !(mode & MODE.OSFXSR) ? VECTOR.UD : ts ? VECTOR.NM : 0;
-    default:
-      return 0;
-  }
-}
-
-const PREFIXES: ReadonlySet<number> = new Set([
-  ...[0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x66, 0x67, 0xf0, 0xf2, 0xf3],
-]);
-
-/** What VEX, EVEX and XOP begin with: a byte more does not yet tell an opcode. */
-const LONG_PREFIXES: ReadonlySet<number> = new Set([0xc4, 0xc5, 0x62, 0x8f]);
-
-function isPrefix(byte: number, code: ModeSize): boolean {
-  return PREFIXES.has(byte) || (code === 64 && byte >> 4 === 4);
 }

@@ -26,12 +26,15 @@ import {
 import { registerAddress } from "./register_addresses.ts";
 import { type ModeSize, PLAIN, type Shape } from "./shape.ts";
 import { RECORD_STRIDE } from "./state.ts";
+import { applyTemplate, NO_TARGET, recordWords } from "./template.ts";
 import * as steps from "./steps.ts";
 
 /** What records are written for. */
 export interface RecordSink {
   /** memory 0 */
   readonly state: DataView;
+  /** memory 0 as 32-bit words */
+  readonly words: Int32Array;
   /** table index of a handler */
   handler(definition: Definition, shape: Shape): number;
 }
@@ -54,7 +57,8 @@ export class BlockWriter {
   #first = -1;
   #site = 0;
   #length = 0;
-  #count = 0;
+  /** Instructions so far. */
+  count = 0;
 
   constructor(source: RecordSink, at: number, mode: number) {
     this.#source = source;
@@ -74,7 +78,7 @@ export class BlockWriter {
     if (this.#first < 0) this.#first = start;
     this.#site = start;
     this.#length = length;
-    this.#count++;
+    this.count++;
     this.lastEnd = start + length - this.#first;
   }
 
@@ -87,7 +91,7 @@ export class BlockWriter {
     for (let n = 4; n < REC_SITE; n += 4) state.setInt32(at + n, 0, true);
     state.setUint16(at + REC_SITE, this.#site, true);
     state.setUint8(at + REC_LENGTH, this.#length);
-    state.setUint8(at + REC_COUNT, this.#count);
+    state.setUint8(at + REC_COUNT, this.count);
     return at;
   }
 
@@ -184,6 +188,28 @@ export class BlockWriter {
       if (operands[n]!.kind === "implied") this.#implied(at, n, instruction);
       else this.#setOperand(at, n, instruction, form);
     }
+  }
+
+  /** Appends an instruction, `from` in the bytes, by a template in the pool. */
+  repeat(
+    pool: Int32Array,
+    template: number,
+    bytes: Uint8Array,
+    from: number,
+  ): void {
+    const target = applyTemplate(
+      pool,
+      template,
+      bytes,
+      from,
+      this.#source.words,
+      this.end >> 2,
+      this.#site,
+      this.count,
+    );
+    this.end += 4 * recordWords(pool[template]!);
+    if (target === NO_TARGET) return;
+    this.#stubs.push({ owner: this.end - RECORD_STRIDE, target });
   }
 
   // Memory that registers imply: its field names its segment, and so does field 2

@@ -1,4 +1,4 @@
-// What every module of emitted code shares: the two memories, the table of
+// What every module of emitted code shares: the memories, the table of
 // handlers, the trap tag, and the runtime functions by name. One module defines
 // the runtime; all others import it.
 
@@ -6,11 +6,12 @@ import {
   type FuncRef,
   type FunctionBuilder,
   type I32,
-  type Memory,
+  Memory,
   ModuleBuilder,
   type TagRef,
   type ValType,
 } from "./wasm/mod.ts";
+import { codePagesSize } from "./shared_code.ts";
 import { STATE_PAGES } from "./state.ts";
 import { HOST_SIGNATURES, type HostName } from "./runtime/host.ts";
 import { RUNTIME_SIGNATURES, type RuntimeName } from "./runtime/signatures.ts";
@@ -19,6 +20,10 @@ import { RUNTIME_SIGNATURES, type RuntimeName } from "./runtime/signatures.ts";
 export const IMPORT_MODULE = "cpu";
 /** Most pages that memory 1 may have: 16 GiB, V8's limit. */
 export const RAM_MAX_PAGES = 16 * 1024 * 16;
+const CODE_MAX_PAGES = codePagesSize(RAM_MAX_PAGES * 65536);
+
+/** Stands for a memory that a module does not import. */
+const NO_MEMORY = new Memory(-1, "i32");
 
 /** A runtime function's parameters and results. */
 export interface Signature {
@@ -70,6 +75,8 @@ export class CpuModule {
   readonly state: Memory<"i32">;
   /** Memory 1: guest RAM. */
   readonly ram: Memory<"i64">;
+  /** Memory 2: the words of `shared_code.ts`; only the runtime may use it. */
+  readonly code: Memory<"i32">;
   /** Thrown with a `TRAP` kind to leave an instruction undone. */
   readonly trap: TagRef<readonly ["i32"]>;
   /** The runtime functions. */
@@ -93,6 +100,13 @@ export class CpuModule {
       max: RAM_MAX_PAGES,
       shared: true,
     });
+    this.code = kind === "runtime"
+      ? m.importMemory(IMPORT_MODULE, "code", "i32", {
+        min: 1,
+        max: CODE_MAX_PAGES,
+        shared: true,
+      })
+      : NO_MEMORY;
     m.importTable(IMPORT_MODULE, "table", 1);
     this.trap = m.importTag(IMPORT_MODULE, "trap", ["i32"]);
     const importAll = (table: Readonly<Record<string, Signature>>) =>

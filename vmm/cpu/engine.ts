@@ -65,7 +65,7 @@ import { createTag } from "./wasm/mod.ts";
 /** The functions that the emitted runtime calls, but those of the engine itself. */
 export type HostCallbacks = Readonly<
   Record<
-    Exclude<HostName, "isCode" | "codeWrite" | "flushed">,
+    Exclude<HostName, "codeWrite">,
     (...args: number[]) => number | void
   >
 >;
@@ -160,6 +160,7 @@ export class Engine implements CodeSource, CodeKeeper, TierHost {
     this.#imports = {
       state: stateMemory,
       ram: options.memory.memory,
+      code: options.memory.codePages,
       table: this.#table,
       trap: createTag(["i32"]) as unknown as WebAssembly.ImportValue,
       ...this.#hostFunctions(),
@@ -196,10 +197,8 @@ export class Engine implements CodeSource, CodeKeeper, TierHost {
   #hostFunctions(): WebAssembly.ModuleImports {
     return {
       ...this.#options.host,
-      isCode: (page: number) => this.#options.memory.isCode(page) ? 1 : 0,
       codeWrite: (page: number, offset: number, length: number) =>
         this.#options.memory.dropCode(page * 4096 + offset, length),
-      flushed: () => {},
     };
   }
 

@@ -1,7 +1,12 @@
 // Guest RAM: memory 1 of every virtual CPU of a machine, and the map of
 // guest-physical addresses onto it (vmm(4)'s memory segments and mappings).
 
-import type { SharedCode } from "./shared_code.ts";
+import {
+  createCodePages,
+  createSharedCode,
+  NO_PEERS,
+  SharedCode,
+} from "./shared_code.ts";
 import { createMemory64 } from "./wasm/mod.ts";
 import { MAP_MAX } from "./state.ts";
 
@@ -54,6 +59,7 @@ export interface GuestMemoryHandle {
   readonly size: number;
   readonly mappings: readonly MemoryMapping[];
   readonly lock: SharedArrayBuffer;
+  readonly codePages: WebAssembly.Memory;
 }
 
 /** The memory of one machine, shared by its virtual CPUs and devices. */
@@ -65,7 +71,13 @@ export class GuestMemory {
   readonly #mappings: MemoryMapping[] = [];
   readonly #keepers: CodeKeeper[] = [];
   readonly #lock: Int32Array;
-  #shared: SharedCode | undefined;
+  /**
+   * Who holds code of each page: see `shared_code.ts`.
+   *
+   * @internal
+   */
+  readonly codePages: WebAssembly.Memory;
+  #shared: SharedCode;
   #version = 0;
 
   /**
@@ -79,6 +91,8 @@ export class GuestMemory {
       this.memory = from.memory;
       this.size = from.size;
       this.#lock = new Int32Array(from.lock);
+      this.codePages = from.codePages;
+      this.#shared = this.#unshared();
       for (const mapping of from.mappings) this.map(mapping);
       return;
     }
@@ -93,6 +107,13 @@ export class GuestMemory {
     const pages = Math.ceil(size / WASM_PAGE);
     this.memory = createMemory64(pages, pages);
     this.size = size;
+    this.codePages = createCodePages(size);
+    this.#shared = this.#unshared();
+  }
+
+  // What one thread needs that is alone.
+  #unshared(): SharedCode {
+    return new SharedCode(createSharedCode(this.codePages), 0, NO_PEERS);
   }
 
   /**
@@ -106,6 +127,7 @@ export class GuestMemory {
       size: this.size,
       mappings: [...this.#mappings],
       lock: this.#lock.buffer as SharedArrayBuffer,
+      codePages: this.codePages,
     };
   }
 
@@ -218,18 +240,12 @@ export class GuestMemory {
 
   /** Pages whose code was dropped for a write of another thread, counted. */
   get remoteDrops(): number {
-    return this.#shared?.drops ?? 0;
-  }
-
-  /** Whether code was decoded from a page, by number. */
-  isCode(page: number): boolean {
-    return this.#keepers.some((k) => k.hasCode(page)) ||
-      (this.#shared?.isCode(page) ?? false);
+    return this.#shared.drops;
   }
 
   /** Called before bytes of a page are decoded by a keeper that holds none of it. */
   claimCode(page: number): void {
-    this.#shared?.claim(page);
+    this.#shared.claim(page);
   }
 
   /** Called where code is decoded from a page for the first time. */
@@ -247,7 +263,7 @@ export class GuestMemory {
       const page = Math.floor(at / PAGE);
       const next = Math.min((page + 1) * PAGE, end);
       this.#dropHere(page, at % PAGE, next - at);
-      this.#shared?.wrote(page);
+      this.#shared.wrote(page);
       at = next;
     }
   }
@@ -259,7 +275,7 @@ export class GuestMemory {
       keeper.dropCode(page, from, length);
       isHeld ||= keeper.hasCode(page);
     }
-    if (!isHeld) this.#shared?.release(page);
+    if (!isHeld) this.#shared.release(page);
   }
 
   /** Offset of a guest-physical address, or -1 where there is no memory. */

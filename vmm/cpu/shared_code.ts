@@ -10,12 +10,16 @@
 // so that what they decode next begins with that agreement again.
 
 const PAGE = 4096;
+const WASM_PAGE = 65536;
 /** Most threads: each has one bit of a page's words. */
 export const MAX_CODE_THREADS = 16;
 // Two words a page: the holders with how it stands, and who must drop it.
 const PAGE_WORDS = 2;
 const DROPS = 1;
-const HOLDERS = 0xffff;
+/** Bytes of a page's words; the holders are in the low half of the first. */
+export const CODE_PAGE_STRIDE = 4 * PAGE_WORDS;
+/** The holders in a page's first word: a bit for each thread. */
+export const HOLDERS = 0xffff;
 const SETTLED = 1 << 16;
 /** Writes are counted above, so that none is missed while a page is being settled. */
 const WRITE = 1 << 17;
@@ -44,20 +48,28 @@ const SLEEP_MS = 2;
 
 /** What the threads of a machine share about code; survives structured cloning. */
 export interface SharedCodeBuffers {
-  /** words for each page of guest memory */
-  readonly pages: SharedArrayBuffer;
+  /** words for each page of guest memory, which emitted code reads */
+  readonly pages: WebAssembly.Memory;
   /** mail for each thread */
   readonly mail: SharedArrayBuffer;
 }
 
+/** Pages of 64 KiB that the words take for so much guest memory. */
+export function codePagesSize(memoryBytes: number): number {
+  const words = Math.ceil(memoryBytes / PAGE);
+  return Math.ceil(words * CODE_PAGE_STRIDE / WASM_PAGE);
+}
+
+/** Makes the words for each page of a guest memory of so many bytes. */
+export function createCodePages(memoryBytes: number): WebAssembly.Memory {
+  const size = codePagesSize(memoryBytes);
+  return new WebAssembly.Memory({ initial: size, maximum: size, shared: true });
+}
+
 /** Makes what the threads of a machine share about code. */
-export function createSharedCode(memoryBytes: number): SharedCodeBuffers {
-  return {
-    pages: new SharedArrayBuffer(
-      4 * PAGE_WORDS * Math.ceil(memoryBytes / PAGE),
-    ),
-    mail: new SharedArrayBuffer(4 * MAIL_WORDS * MAX_CODE_THREADS),
-  };
+export function createSharedCode(pages: WebAssembly.Memory): SharedCodeBuffers {
+  const mail = new SharedArrayBuffer(4 * MAIL_WORDS * MAX_CODE_THREADS);
+  return { pages, mail };
 }
 
 /** The other threads as the one that posts to them sees them. */
@@ -71,6 +83,14 @@ export interface CodePeers {
   /** Calls `wait` while this thread counts as not running. */
   whileParked(wait: () => void): void;
 }
+
+/** Nobody: for a machine with one thread. */
+export const NO_PEERS: CodePeers = {
+  count: 1,
+  isRunning: () => false,
+  kick: () => {},
+  whileParked: (wait) => wait(),
+};
 
 /** What a thread does with its mail. */
 export interface CodeReceiver {
@@ -99,7 +119,7 @@ export class SharedCode {
    *   posts, such as that of a debugger
    */
   constructor(buffers: SharedCodeBuffers, thread: number, peers: CodePeers) {
-    this.#pages = new Int32Array(buffers.pages);
+    this.#pages = new Int32Array(buffers.pages.buffer);
     this.#mail = new Int32Array(buffers.mail);
     this.#thread = thread;
     this.#own = thread < 0 ? 0 : 1 << thread;

@@ -2,7 +2,11 @@
 // `bhyve/threads_test.ts` does the same with real ones.
 
 import { assert, assertEquals } from "@std/assert";
-import { createSharedCode, SharedCode } from "./shared_code.ts";
+import {
+  createCodePages,
+  createSharedCode,
+  SharedCode,
+} from "./shared_code.ts";
 
 const PAGES = 600;
 
@@ -13,7 +17,7 @@ class Threads {
   readonly codes: readonly SharedCode[];
 
   constructor(count: number) {
-    const buffers = createSharedCode(PAGES * 4096);
+    const buffers = createSharedCode(createCodePages(PAGES * 4096));
     this.codes = Array.from({ length: count }, (_, thread) => {
       const code = new SharedCode(buffers, thread, {
         count,

@@ -251,3 +251,29 @@ Deno.test("dropCode() makes writes of devices take effect", () => {
   machine.runToException();
   assertEquals(machine.get("RAX"), 0x22n);
 });
+
+Deno.test("a page written through many addresses before it holds code is watched through each", () => {
+  const count = 5;
+  const machine = longMachine();
+  const tables = new PageTables(machine, "long", 0x70_0000);
+  for (let at = CODE; at < CODE + 0x8000; at += 4096) tables.map(at, at, FLAGS);
+  for (let n = 0; n < count; n++) tables.map(ALIAS + n * 4096, NEXT, FLAGS);
+  machine.enter("long", { tables, cr4: CR4.OSFXSR });
+  // mov eax, 0; ret
+  machine.poke(NEXT, "b800000000 c3");
+  // A displacement of so many pages.
+  const at = (n: number) => `00${n % count}00000`;
+  const turns = Array.from({ length: 3 * count }, (_, n) => n);
+  // mov [rbx + n * 4096], dl; ...; each turn: inc byte [rbx + n * 4096]; call rbp; add esi, eax
+  const program = [
+    ...turns.slice(0, count).map((n) => `8893 ${at(n)}`),
+    ...turns.map((n) => `fe83 ${at(n)} ${CALL} 01c6`),
+    UD2,
+  ];
+  machine.poke(CODE, program.join(" "));
+  machine.set({ RIP: CODE, RSP: CODE + 0x7000, RBP: NEXT, RSI: 0, RDX: 7 });
+  machine.set({ RBX: ALIAS + 1 });
+  assertEquals(machine.runToException().vector, VECTOR.UD);
+  const sum = turns.reduce((sum, n) => sum + 8 + n, 0);
+  assertEquals(machine.get("RSI"), BigInt(sum));
+});

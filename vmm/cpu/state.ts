@@ -234,6 +234,8 @@ export const TLB_ADDEND = 24;
  * another entry, so no address (canonical or not) that looks here can equal it.
  */
 export const TLB_MISMATCH = 0x1000;
+/** As `TLB_MISMATCH`, in the tag for writes of a page that holds code. */
+export const TLB_CODE = 0x2000;
 /** Bytes of one TLB array. */
 export const TLB_ARRAY = TLB_ENTRIES * TLB_STRIDE;
 /**
@@ -259,6 +261,15 @@ export const TLB_META = layout.array(
 export const META_GLOBAL = 1;
 /** The page is part of a large page, or may be. */
 export const META_LARGE = 2;
+/** log2 of the slots in `TLB_WRITERS`. */
+export const WRITERS_BITS = 15;
+/**
+ * Which entries write to a page of memory 1, by the low bits of its number: two entries'
+ * addresses, 0 for none, of which some may be out of date; `WRITERS_MANY` first where
+ * there were more.
+ */
+export const TLB_WRITERS = layout.array(1 << WRITERS_BITS, 8, 64);
+export const WRITERS_MANY = -1;
 /** Entries logged as filled since the last flush, one log an address space. */
 export const TLB_LOG_MAX = 8192;
 export const TLB_LOG = layout.array(TLB_SPACES * TLB_LOG_MAX, 4, 64);

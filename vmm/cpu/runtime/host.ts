@@ -21,8 +21,6 @@ export const HOST_SIGNATURES = {
   portRead: { params: ["i32", "i32"], results: ["i32"] },
   /** Writes a port: port, width: `HOST`. */
   portWrite: { params: ["i32", "i32"], results: ["i32"] },
-  /** Whether a page of memory 1 (by number) holds decoded code: 0 or 1. */
-  isCode: { params: ["i32"], results: ["i32"] },
   /** Drops the code that a write of `length` bytes hits: page, offset, length. */
   codeWrite: { params: ["i32", "i32", "i32"], results: [] },
   /** RDMSR of an index: `HOST`. */
@@ -43,8 +41,6 @@ export const HOST_SIGNATURES = {
   busLock: { params: ["i32"], results: [] },
   /** Records an exit of a kind of `EXIT_REASON`, with SCRATCH as its payload: `HOST`. */
   exit: { params: ["i32"], results: ["i32"] },
-  /** The TLB of every address space was emptied, or paging changed. */
-  flushed: { params: [], results: [] },
 } as const;
 
 /** The name of a host function. */

@@ -27,6 +27,7 @@ import { defineStrings } from "./string.ts";
 import { defineSystem } from "./system.ts";
 import { defineTasks } from "./tasks.ts";
 import { defineTlb } from "./tlb.ts";
+import { defineCodePages } from "./code_pages.ts";
 import { defineTranslate } from "./translate.ts";
 import { defineTraps } from "./traps.ts";
 import { defineUser } from "./user.ts";
@@ -44,6 +45,7 @@ export function defineRuntime(cpu: CpuModule): void {
   defineWalks(cpu);
   defineTranslate(cpu);
   defineTlb(cpu);
+  defineCodePages(cpu);
   defineMemory(cpu);
   defineSegments(cpu);
   defineBus(cpu);

@@ -25,6 +25,7 @@ import { STRING_SIGNATURES } from "./string.ts";
 import { SYSTEM_SIGNATURES } from "./system.ts";
 import { TASK_SIGNATURES } from "./tasks.ts";
 import { TLB_SIGNATURES } from "./tlb.ts";
+import { CODE_PAGE_SIGNATURES } from "./code_pages.ts";
 import { TRANSLATE_SIGNATURES } from "./translate.ts";
 import { TRAP_SIGNATURES } from "./traps.ts";
 import { USER_SIGNATURES } from "./user.ts";
@@ -42,6 +43,7 @@ export const RUNTIME_SIGNATURES = {
   ...WALK_SIGNATURES,
   ...TRANSLATE_SIGNATURES,
   ...TLB_SIGNATURES,
+  ...CODE_PAGE_SIGNATURES,
   ...MEMORY_SIGNATURES,
   ...SEGMENT_SIGNATURES,
   ...BUS_SIGNATURES,

@@ -16,6 +16,7 @@ import {
   TLB,
   TLB_ADDEND,
   TLB_ARRAY,
+  TLB_CODE,
   TLB_ENTRIES,
   TLB_FETCH,
   TLB_LARGE,
@@ -44,8 +45,6 @@ export const TLB_SIGNATURES = {
   flushAll: { params: [], results: [] },
   /** Drops what translates one page of one address space: space, linear address. */
   flushPage: { params: ["i32", "i64"], results: [] },
-  /** Makes a page of memory 1 (by number) not writable in every TLB array. */
-  protectPage: { params: ["i32"], results: [] },
 } as const;
 
 /** Address of the entry for a linear address in a TLB array. */
@@ -74,28 +73,38 @@ export function tlbArray(space: number, mode: number): number {
 export function fillTlb(
   cpu: CpuModule,
   f: FunctionBuilder,
-  args: { array: I32; la: I64; offset: I64; rights: I32; isCode: I32 },
+  args: {
+    array: I32;
+    la: I64;
+    offset: I64;
+    rights: I32;
+    isCode: I32;
+    isReadOnly: I32;
+  },
 ): void {
   const { state } = cpu;
   const page = f.let(pageOf(args.la));
   const entry = f.let(tlbEntry(args.array, args.la));
-  const tag = (right: number, and: I32 | number = 1) =>
-    page.when(
+  const tag = (right: number, and: I32 | number = 1, matching = page) =>
+    matching.when(
       args.rights.and(right).ne(0).and(and),
       page.xor(TLB_MISMATCH),
     );
   // Data breakpoints are checked on the slow path: keep data accesses there.
   const watched = f.let(state.load32(0, DR + 56).and(0xff).ne(0));
   f.do(state.store64(entry, tag(RIGHT_READ, watched.eqz()), TLB_READ));
-  f.do(
-    state.store64(
-      entry,
-      tag(RIGHT_WRITE, args.isCode.or(watched).eqz()),
-      TLB_WRITE,
-    ),
+  const writes = tag(
+    RIGHT_WRITE,
+    args.isReadOnly.or(watched).eqz(),
+    page.xor(i64(TLB_CODE).when(args.isCode, i64(0))),
   );
+  f.do(state.store64(entry, writes, TLB_WRITE));
   f.do(state.store64(entry, tag(RIGHT_FETCH), TLB_FETCH));
   f.do(state.store64(entry, pageOf(args.offset).sub(page), TLB_ADDEND));
+  f.if(
+    args.isCode.eqz(),
+    () => void f.call(cpu.fn.noteWriter, entry),
+  );
   const index = entry.sub(TLB).shrU(Math.log2(TLB_STRIDE));
   f.do(
     state.store32(
@@ -150,8 +159,8 @@ function metaOf(cpu: CpuModule, entry: I32): I32 {
   return cpu.state.load32(index.shl(2), TLB_META);
 }
 
-// Runs `body` for each logged entry of a space, or for all where it overflowed.
-function forEachEntry(
+/** Runs `body` for each logged entry of a space, or for all where it overflowed. */
+export function forEachEntry(
   cpu: CpuModule,
   f: FunctionBuilder,
   space: I32,
@@ -215,7 +224,6 @@ export function defineTlb(cpu: CpuModule): void {
     for (let space = 0; space < TLB_SPACES; space++) {
       f.call(cpu.fn.flushSpace, i32(space), i32(1));
     }
-    f.call(cpu.host.flushed);
   });
   cpu.define("flushPage", (f) => {
     const space = f.param(0, "i32");
@@ -236,18 +244,5 @@ export function defineTlb(cpu: CpuModule): void {
         () => invalidate(cpu, f, entry),
       );
     });
-  });
-  cpu.define("protectPage", (f) => {
-    const page = f.let(f.param(0, "i32").toI64U());
-    for (let space = 0; space < TLB_SPACES; space++) {
-      forEachEntry(cpu, f, i32(space), (entry) => {
-        const tag = f.let(state.load64(entry, TLB_WRITE));
-        const host = tag.add(state.load64(entry, TLB_ADDEND)).shrU(12);
-        f.if(host.eq(page), () => {
-          const mismatch = tlbPage(entry).xor(TLB_MISMATCH);
-          f.do(state.store64(entry, mismatch, TLB_WRITE));
-        });
-      });
-    }
   });
 }

@@ -5,12 +5,14 @@ import type { CpuModule } from "../cpu_module.ts";
 import { i32, i64 } from "../wasm/mod.ts";
 import {
   EFER,
-  SCRATCH,
   TLB_ADDEND,
+  TLB_CODE,
   TLB_MODE_ALIGNED,
   TLB_MODE_USER,
 } from "../state.ts";
+import { holdsCode } from "./code_pages.ts";
 import { EFER_LMA } from "./control_bits.ts";
+import { setScratch } from "./traps.ts";
 import { fillTlb, pageOf, tlbEntry, tlbMode } from "./tlb.ts";
 import {
   ACCESS_PROBE,
@@ -38,13 +40,17 @@ export function defineTranslate(cpu: CpuModule): void {
     const access = f.param(1, "i32");
     const array = f.param(2, "i32");
     const site = f.param(3, "i32");
-    f.do(state.store64(0, i64(0), SCRATCH + 8 * SCRATCH_CODE));
+    setScratch(cpu, f, SCRATCH_CODE, i64(0));
     const entry = f.let(tlbEntry(array, la));
-    const tag = state.load64(entry.add(access.and(3).shl(3)));
-    f.if(
-      tag.eq(pageOf(la)),
-      () => f.return(la.add(state.load64(entry, TLB_ADDEND))),
-    );
+    const tag = f.let(state.load64(entry.add(access.and(3).shl(3))));
+    const known = la.add(state.load64(entry, TLB_ADDEND));
+    f.if(tag.eq(pageOf(la)), () => f.return(known));
+    const isWrite = f.let(access.and(3).eq(ACCESS_WRITE));
+    f.if(isWrite.and(tag.eq(pageOf(la).xor(TLB_CODE))), () => {
+      const [isCode] = f.call(cpu.fn.checkCode, entry);
+      setScratch(cpu, f, SCRATCH_CODE, isCode.toI64U());
+      f.return(known);
+    });
     const long = state.load32(0, EFER).and(EFER_LMA).ne(0);
     const canonical = la.shl(16).shrS(16).eq(la);
     f.if(long.and(canonical.eqz()), () => {
@@ -61,29 +67,25 @@ export function defineTranslate(cpu: CpuModule): void {
     const [page] = f.call(cpu.fn.walk, la, access, f.let(rights), site);
     f.if(page.eq(NO_TRANSLATION), () => f.return(page));
     const pa = f.let(pageOf(page).or(la.and(0xfff)));
-    f.do(state.store64(0, pa, SCRATCH + 8 * SCRATCH_PA));
-    const isWrite = f.let(access.and(3).eq(ACCESS_WRITE));
+    setScratch(cpu, f, SCRATCH_PA, pa);
     const offset = f.var("i64");
     const [readOffset] = f.call(cpu.fn.mapGpa, pa);
     const [writeOffset] = f.call(cpu.fn.mapGpaWrite, pa);
     f.set(offset, writeOffset.when(isWrite, readOffset));
     f.if(offset.get().eq(NOT_RAM), () => f.return(i64(NOT_RAM)));
-    const [isCode] = f.call(
-      cpu.host.isCode,
-      f.let(offset.get().shrU(12).toI32()),
-    );
+    const isCode = f.let(holdsCode(cpu, offset.get().shrU(12).toI32()));
     f.if(
       isWrite,
-      () => f.do(state.store64(0, isCode.toI64U(), SCRATCH + 8 * SCRATCH_CODE)),
+      () => setScratch(cpu, f, SCRATCH_CODE, isCode.toI64U()),
     );
-    const readOnly = writeOffset.eq(NOT_RAM);
     f.if(access.and(ACCESS_PROBE).or(isAligned).eqz(), () =>
       fillTlb(cpu, f, {
         array,
         la,
         offset: f.let(offset.get()),
         rights: f.let(page.toI32().and(0xfff)),
-        isCode: f.let(isCode.or(readOnly)),
+        isCode,
+        isReadOnly: writeOffset.eq(NOT_RAM),
       }));
     f.return(offset.get());
   });

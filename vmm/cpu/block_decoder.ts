@@ -1,0 +1,244 @@
+// Decoding the instructions of a block into a writer's records: by iced-x86, or by
+// the template of an instruction that began alike (see `template.ts`).
+
+import {
+  Code,
+  CodeExt,
+  Decoder,
+  DecoderError,
+  DecoderOptions,
+  Instruction,
+  Mnemonic,
+} from "iced-x86";
+import type { BlockWriter, RecordSink } from "./block_writer.ts";
+import type { Form } from "./form.ts";
+import { FORMS } from "./forms/mod.ts";
+import { codeSize, MODE } from "./mode.ts";
+import { VECTOR } from "./runtime/traps.ts";
+import type { ModeSize } from "./shape.ts";
+import { type Constant, hasPlainConstants, immediatesOf } from "./constants.ts";
+import { endsBlock, lengthOf, templateOf, unitOf } from "./template.ts";
+import { unitFault, UNITS } from "./units.ts";
+import { Templates } from "./templates.ts";
+
+/** Most instructions in a block: bounds decoding ahead and interrupt latency. */
+export const MAX_INSTRUCTIONS = 64;
+/** Longest legal instruction (Intel SDM vol. 2, 2.3.11). */
+export const MAX_LENGTH = 15;
+
+/** What decoding needs of the processor that it is done for. */
+export interface DecodingSource extends RecordSink {
+  /** whether the processor has the instruction */
+  supports(code: Code): boolean;
+  /** iced's decoder options */
+  readonly decoderOptions: number;
+}
+
+/** Bits of the mode that decide an instruction's records, where it has any. */
+const MODE_OF_RECORDS = MODE.CODE | MODE.STACK32 | MODE.FLAT | MODE.PROTECTED;
+
+interface CodeInfo {
+  readonly form: Form | undefined;
+  readonly isReal: boolean;
+  readonly isPlain: boolean;
+  immediates: readonly Constant[] | undefined;
+}
+
+/** Decodes instructions for one virtual CPU. */
+export class BlockDecoder {
+  readonly #source: DecodingSource;
+  readonly #infos: (CodeInfo | undefined)[] = [];
+  readonly #instruction = new Instruction();
+  readonly #templates: Templates;
+  #ended = false;
+
+  /** Instructions decoded since it was made. */
+  instructions = 0;
+
+  /** @param templates of instructions decoded before */
+  constructor(source: DecodingSource, templates = new Templates()) {
+    this.#source = source;
+    this.#templates = templates;
+  }
+
+  /**
+   * Decodes until a block ends or bytes are missing; answers the number of
+   * instructions.
+   *
+   * @param inPage where the bytes begin in their page
+   */
+  decodeInto(
+    writer: BlockWriter,
+    bytes: Uint8Array,
+    inPage: number,
+    mode: number,
+    most = mode & MODE.STEP ? 1 : MAX_INSTRUCTIONS,
+  ): number {
+    const end = bytes.length;
+    let count = 0;
+    this.#ended = false;
+    for (let at = 0; count < most && !this.#ended && at < end; count++) {
+      const start = inPage + at;
+      const length = this.#repeat(writer, bytes, at, start, mode) ||
+        this.#decode(writer, bytes.subarray(at), start, mode);
+      if (length === 0) break;
+      at += length;
+    }
+    if (!this.#ended && count > 0) writer.fall();
+    return count;
+  }
+
+  // Adds an instruction that began like another; answers its length, or 0.
+  #repeat(
+    writer: BlockWriter,
+    bytes: Uint8Array,
+    at: number,
+    start: number,
+    mode: number,
+  ): number {
+    const { pool } = this.#templates;
+    const template = this.#templates.find(mode & MODE_OF_RECORDS, bytes, at);
+    const header = pool[template]!;
+    const length = lengthOf(header);
+    const unit = unitOf(header);
+    if (template === 0 || at + length > bytes.length) return 0;
+    if (unit !== 0 && unitFault(UNITS[unit]!, mode) !== 0) return 0;
+    this.instructions++;
+    writer.begin(start, length);
+    writer.repeat(pool, template, bytes, at);
+    this.#ended = endsBlock(header);
+    return length;
+  }
+
+  // Decodes one instruction; answers its length, or 0 where bytes of it are missing.
+  #decode(
+    writer: BlockWriter,
+    bytes: Uint8Array,
+    start: number,
+    mode: number,
+  ): number {
+    const { decoderOptions } = this.#source;
+    // A byte more than an instruction has tells too long from too few.
+    const some = bytes.subarray(0, MAX_LENGTH + 1);
+    const decoder = new Decoder(codeSize(mode), some, decoderOptions);
+    try {
+      decoder.ip = BigInt(start);
+      decoder.decodeOut(this.#instruction);
+      if (decoder.lastError !== DecoderError.NoMoreBytes) {
+        return this.#add(writer, decoder, some, start, mode);
+      }
+      if (bytes.length < MAX_LENGTH) return 0;
+      // Fifteen bytes and not yet an instruction: too long.
+      writer.raise(VECTOR.GP, 0, start);
+      this.#ended = true;
+      return MAX_LENGTH;
+    } finally {
+      decoder.free();
+    }
+  }
+
+  // Adds what was decoded; answers its length.
+  #add(
+    writer: BlockWriter,
+    decoder: Decoder,
+    bytes: Uint8Array,
+    start: number,
+    mode: number,
+  ): number {
+    const instruction = this.#instruction;
+    const { length } = instruction;
+    writer.begin(start, length);
+    this.instructions++;
+    const info = this.#info(instruction.code);
+    const { form, isReal } = info;
+    const isProtected = (mode & MODE.PROTECTED) !== 0;
+    this.#ended = true;
+    if (form === undefined || !(isProtected || isReal)) {
+      const tooLong = instruction.isInvalid && length >= MAX_LENGTH;
+      writer.raise(tooLong ? VECTOR.GP : VECTOR.UD, tooLong ? 0 : -1, start);
+      return length;
+    }
+    const refusal = unitFault(form.unit, mode);
+    if (refusal !== 0) {
+      writer.raise(refusal, -1, start);
+      return length;
+    }
+    const at = writer.end;
+    writer.instruction(instruction, form);
+    this.#ended = form.ends;
+    if (info.isPlain) {
+      info.immediates ??= this.#immediates(decoder);
+      const { count, end } = writer;
+      const template = templateOf({
+        instruction,
+        form,
+        immediates: info.immediates,
+        bytes: bytes.subarray(0, length),
+        start,
+        count,
+        code: codeSize(mode),
+        words: this.#source.words.subarray(at >> 2, end >> 2),
+      });
+      this.#templates.add(mode & MODE_OF_RECORDS, bytes, template);
+    }
+    return length;
+  }
+
+  #immediates(decoder: Decoder): readonly Constant[] {
+    const offsets = decoder.getConstantOffsets(this.#instruction);
+    const immediates = immediatesOf(this.#instruction, offsets);
+    offsets.free();
+    return immediates;
+  }
+
+  #info(code: Code): CodeInfo {
+    let info = this.#infos[code];
+    if (info === undefined) {
+      const opCode = CodeExt.opCode(code);
+      info = {
+        form: this.#source.supports(code) ? FORMS.get(code) : undefined,
+        isReal: opCode.realMode,
+        isPlain: hasPlainConstants(code),
+        immediates: undefined,
+      };
+      opCode.free();
+      this.#infos[code] = info;
+    }
+    return info;
+  }
+
+  /**
+   * Whether nothing that may follow the bytes makes them an instruction: then #UD
+   * comes before a fault on what follows. UD0 and UD1 have no operands to wait for
+   * either, as AMD's processors have it.
+   */
+  isUndefined(bytes: Uint8Array, mode: number): boolean {
+    const { decoderOptions } = this.#source;
+    const opcode = bytes.find((byte) => !isPrefix(byte, codeSize(mode)));
+    if (opcode !== undefined && LONG_PREFIXES.has(opcode)) return false;
+    const options = decoderOptions | DecoderOptions.NoInvalidCheck;
+    const padded = new Uint8Array(bytes.length + MAX_LENGTH);
+    padded.set(bytes);
+    for (let next = 0; next < 256; next++) {
+      padded[bytes.length] = next;
+      const decoder = new Decoder(codeSize(mode), padded, options);
+      decoder.decodeOut(this.#instruction);
+      decoder.free();
+      const { code, mnemonic } = this.#instruction;
+      const undefines = mnemonic === Mnemonic.Ud0 || mnemonic === Mnemonic.Ud1;
+      if (code !== Code.INVALID && !undefines) return false;
+    }
+    return true;
+  }
+}
+
+const PREFIXES: ReadonlySet<number> = new Set([
+  ...[0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x66, 0x67, 0xf0, 0xf2, 0xf3],
+]);
+
+/** What VEX, EVEX and XOP begin with: a byte more does not yet tell an opcode. */
+const LONG_PREFIXES: ReadonlySet<number> = new Set([0xc4, 0xc5, 0x62, 0x8f]);
+
+function isPrefix(byte: number, code: ModeSize): boolean {
+  return PREFIXES.has(byte) || (code === 64 && byte >> 4 === 4);
+}
