@@ -1,4 +1,4 @@
-// `deno run -A tests/cpu/litmus/main.ts [ROUNDS]`: litmus tests on two vCPUs in the real
+// `deno task litmus [ROUNDS]`: litmus tests on two vCPUs in the real
 // threads. A line a test with how often each outcome came; status 1 where one came that
 // is forbidden. BHYVE_JIT chooses the tier.
 
