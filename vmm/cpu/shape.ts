@@ -42,18 +42,16 @@ export const PLAIN: Shape = {
 
 /** `shape` with every axis that the form does not depend on set to the plain one. */
 export function reduceShape(shape: Shape, axes: readonly Axis[]): Shape {
-  const on = (axis: Axis) => axes.includes(axis);
-  return {
-    memory: shape.memory,
-    address: on("address") || shape.memory === "base"
-      ? shape.address
-      : PLAIN.address,
-    code: on("code") ? shape.code : PLAIN.code,
-    stack: on("stack") ? shape.stack : PLAIN.stack,
-    flat: on("flat") ? shape.flat : PLAIN.flat,
-    lock: shape.lock,
-    rep: on("rep") ? shape.rep : PLAIN.rep,
-  };
+  const { memory, lock } = shape;
+  const isAddressed = memory === "base" || axes.includes("address");
+  const { address } = isAddressed ? shape : PLAIN;
+  const { code } = axes.includes("code") ? shape : PLAIN;
+  const { stack } = axes.includes("stack") ? shape : PLAIN;
+  const { flat } = axes.includes("flat") ? shape : PLAIN;
+  const { rep } = axes.includes("rep") ? shape : PLAIN;
+  const isSame = address === shape.address && code === shape.code &&
+    stack === shape.stack && flat === shape.flat && rep === shape.rep;
+  return isSame ? shape : { memory, address, code, stack, flat, lock, rep };
 }
 
 /** A key that tells shapes apart. */

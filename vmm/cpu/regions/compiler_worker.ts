@@ -4,6 +4,7 @@
 import type { Definition } from "../form.ts";
 import { FORMS } from "../forms/mod.ts";
 import type { WantedHandler } from "../handlers.ts";
+import { reduceShape } from "../shape.ts";
 import * as steps from "../steps.ts";
 import type { CompilerJob, CompilerStart } from "./compiler.ts";
 import type { RecordSource } from "./emit.ts";
@@ -44,7 +45,8 @@ class Customer implements RecordSource {
     for (const { index, name, shape } of handlers) {
       const definition = DEFINITIONS.get(name);
       if (definition !== undefined) {
-        this.#handlers[index] = { definition, shape };
+        const reduced = reduceShape(shape, definition.axes);
+        this.#handlers[index] = { definition, shape: reduced };
       }
     }
     this.#mail.answer(this.#compile(batch));
@@ -60,6 +62,9 @@ class Customer implements RecordSource {
     }
   }
 }
+
+// Errors tell how to go on, many times a second: nobody looks at their stacks.
+Error.stackTraceLimit = 0;
 
 const scope = self as unknown as {
   onmessage: ((event: MessageEvent<CompilerStart>) => void) | null;

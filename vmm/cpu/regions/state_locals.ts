@@ -20,6 +20,7 @@ import {
   I64,
   i64,
   type I64Like,
+  localSet,
   Memory,
   Stmt,
   type ValType,
@@ -52,12 +53,6 @@ export class FlagStore extends Stmt {
 export class Unsupported extends Error {}
 
 const GPR_END = GPR + 16 * 8;
-
-function local(opcode: number, index: number): number[] {
-  return index < 0x80
-    ? [opcode, index]
-    : [opcode, (index & 0x7f) | 0x80, index >> 7];
-}
 
 function isFlagWord(at: number): at is FlagWord {
   return at === FLAG_RESULT || at === FLAG_CARRY;
@@ -107,14 +102,14 @@ export class StateLocals extends Memory<"i32"> {
   /** Sets the base of RIP; its word in memory 0 is the caller's to set. */
   setBase(value: I64): Stmt {
     const { variable } = this.#word(RIP_BASE);
-    return new Stmt(local(0x21, variable.index), [value]);
+    return new Stmt(localSet(variable.index), [value]);
   }
 
   /** Assigns a word's local now. */
   assign(at: number, value: Expr): Stmt {
     const word = this.#word(at);
     word.isWritten = true;
-    return new Stmt(local(0x21, word.variable.index), [value]);
+    return new Stmt(localSet(word.variable.index), [value]);
   }
 
   override load(width: Width, address: I32Like, offset = 0): I64 {
