@@ -43,12 +43,16 @@ export const PLAIN: Shape = {
 /** `shape` with every axis that the form does not depend on set to the plain one. */
 export function reduceShape(shape: Shape, axes: readonly Axis[]): Shape {
   const { memory, lock } = shape;
-  const isAddressed = memory === "base" || axes.includes("address");
-  const { address } = isAddressed ? shape : PLAIN;
-  const { code } = axes.includes("code") ? shape : PLAIN;
-  const { stack } = axes.includes("stack") ? shape : PLAIN;
-  const { flat } = axes.includes("flat") ? shape : PLAIN;
-  const { rep } = axes.includes("rep") ? shape : PLAIN;
+  let { address, code, stack, flat, rep } = PLAIN;
+  if (memory === "base") address = shape.address;
+  for (let n = 0; n < axes.length; n++) {
+    const axis = axes[n];
+    if (axis === "address") address = shape.address;
+    else if (axis === "code") code = shape.code;
+    else if (axis === "stack") stack = shape.stack;
+    else if (axis === "flat") flat = shape.flat;
+    else rep = shape.rep;
+  }
   const isSame = address === shape.address && code === shape.code &&
     stack === shape.stack && flat === shape.flat && rep === shape.rep;
   return isSame ? shape : { memory, address, code, stack, flat, lock, rep };

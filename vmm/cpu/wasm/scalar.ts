@@ -629,9 +629,10 @@ const COMPUTE_I64: Readonly<Record<number, (a: bigint, b: bigint) => bigint>> =
 // Constants that recur, by value: offsets, masks, register addresses, sites.
 const KNOWN_I32 = new Map<number, I32>();
 const KNOWN_I64 = new Map<number, I64>();
+const KNOWN_LARGE_I64 = new Map<bigint, I64>();
 const MOST_KNOWN = 1 << 14;
 
-function remember<T>(known: Map<number, T>, value: number, expr: T): T {
+function remember<K, T>(known: Map<K, T>, value: K, expr: T): T {
   if (known.size < MOST_KNOWN) known.set(value, expr);
   return expr;
 }
@@ -670,10 +671,15 @@ export function i64(value: I64Like): I64 {
   const signed = BigInt.asIntN(64, BigInt(value));
   const low = Number(signed);
   if (low === (low | 0)) return smallI64(low);
+  return KNOWN_LARGE_I64.get(signed) ??
+    remember(KNOWN_LARGE_I64, signed, largeI64(signed));
+}
+
+function largeI64(value: bigint): I64 {
   const out = new Writer(11);
   out.byte(0x42);
-  out.s64(signed);
-  return new I64([...out.bytes], [], true, signed);
+  out.s64(value);
+  return new I64([...out.bytes], [], true, value);
 }
 
 function smallI64(value: number): I64 {

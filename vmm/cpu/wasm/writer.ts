@@ -97,7 +97,7 @@ export class Writer {
 
   #grow(more: number): void {
     const bytes = new Uint8Array(
-      Math.max(this.#bytes.length * 2, this.#length + more),
+      Math.max(this.#bytes.length * 4, this.#length + more),
     );
     bytes.set(this.#bytes);
     this.#bytes = bytes;
