@@ -45,26 +45,33 @@ export type HostFunctions = {
   readonly [K in HostName]: FuncRef<(typeof HOST_SIGNATURES)[K]["results"]>;
 };
 
-// The runtime's functions, each imported when it is first used: a module has two
-// hundred of them to choose from and needs ten.
-function lazily(
-  table: Readonly<Record<string, Signature>>,
-  m: ModuleBuilder,
-): Readonly<Record<string, FuncRef>> {
-  return new Proxy<Record<string, FuncRef>>({}, {
-    get(known, name) {
-      if (typeof name !== "string") return undefined;
-      const signature = table[name];
-      if (signature === undefined) return undefined;
-      const { params, results } = signature;
-      return known[name] ??= m.importFunction(
-        IMPORT_MODULE,
-        name,
-        params,
-        results,
-      );
-    },
-  });
+/**
+ * The runtime's functions, each imported when it is first used: a module has two
+ * hundred of them to choose from and needs ten.
+ */
+class LazyFunctions {
+  readonly #m: ModuleBuilder;
+  readonly #known = new Map<string, FuncRef>();
+
+  constructor(m: ModuleBuilder) {
+    this.#m = m;
+  }
+
+  static {
+    for (const name of Object.keys(RUNTIME_SIGNATURES) as RuntimeName[]) {
+      const get = function (this: LazyFunctions) {
+        return this.#known.get(name) ?? this.#import(name);
+      };
+      Object.defineProperty(this.prototype, name, { get });
+    }
+  }
+
+  #import(name: RuntimeName): FuncRef {
+    const { params, results } = RUNTIME_SIGNATURES[name];
+    const ref = this.#m.importFunction(IMPORT_MODULE, name, params, results);
+    this.#known.set(name, ref);
+    return ref;
+  }
 }
 
 /** A module of emitted code under construction. */
@@ -127,7 +134,7 @@ export class CpuModule {
         }),
       )
       : kind === "regions"
-      ? lazily(RUNTIME_SIGNATURES, m)
+      ? new LazyFunctions(m)
       : importAll(RUNTIME_SIGNATURES)) as RuntimeFunctions;
   }
 

@@ -303,7 +303,9 @@ export class RegionFunction extends FunctionBuilder {
   }
 
   override orCall<E extends Expr>(value: E, name: string, ...args: Expr[]): E {
-    if (this.#isDirect || !isPure(value)) return value;
+    // What has no parts may be a flag word of another instruction as well.
+    const isShared = value.kids.length === 0;
+    if (this.#isDirect || isShared || !isPure(value)) return value;
     const { index } = this.#module.fn[name as RuntimeName];
     const call = [0x10, ...unsignedBytes(index)];
     this.#smaller.set(value, expr("i64", call, args));

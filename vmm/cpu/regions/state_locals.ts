@@ -59,6 +59,13 @@ function isFlagWord(at: number): at is FlagWord {
   return at === FLAG_RESULT || at === FLAG_CARRY;
 }
 
+const MASKS: Readonly<Record<Width, I64>> = {
+  1: i64(0xff),
+  2: i64(0xffff),
+  4: i64(0xffff_ffff),
+  8: i64(-1),
+};
+
 /** Memory 0 with registers in locals. */
 export class StateLocals extends VectorLocals {
   readonly #words = new Map<number, Word>();
@@ -160,8 +167,8 @@ export class StateLocals extends VectorLocals {
     }
     if (width === 8) return this.assign(at, i64(value));
     const shift = 8 * (at & 7);
-    const mask = (1n << BigInt(8 * width)) - 1n;
-    const rest = this.#get(at & ~7).and(~(mask << BigInt(shift)));
+    const mask = MASKS[width];
+    const rest = this.#get(at & ~7).and(mask.shl(shift).xor(-1));
     return this.assign(at & ~7, rest.or(i64(value).and(mask).shl(shift)));
   }
 
