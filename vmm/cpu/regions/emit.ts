@@ -149,12 +149,13 @@ class RegionEmitter {
   #branch(node: Node, owner: number, x: Emitter): void {
     const f = this.#f;
     const { state } = this.#module;
+    const to = node.edges.get(owner);
     const leave = () => {
       // The link may be set after this code was made.
       const link = f.let(state.load32(i32(owner), REC_LINK));
-      f.toRecord(link, branchTarget(x), x.fields.count().value ?? 0);
+      const count = x.fields.count().value ?? 0;
+      f.toRecord(link, branchTarget(x), count, to !== undefined);
     };
-    const to = node.edges.get(owner);
     if (to === undefined) return leave();
     if (f.hasWritten) f.rarely(state.load32(0, CODE_DROPPED), leave);
     const rip = branchTarget(x);

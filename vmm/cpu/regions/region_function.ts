@@ -373,9 +373,14 @@ export class RegionFunction extends FunctionBuilder {
 
   // --- Ways out ------------------------------------------------------------
 
-  /** Goes on at a record, whose RIP is `rip`, after `count` more instructions. */
-  toRecord(record: I32, rip: I64, count: number): void {
-    this.showFlags();
+  /**
+   * Goes on at a record, whose RIP is `rip`, after `count` more instructions.
+   *
+   * @param isRare whether that hardly ever happens
+   */
+  toRecord(record: I32, rip: I64, count: number, isRare: boolean): void {
+    if (isRare) this.showFlags();
+    else this.joinFlags();
     this.set(this.#record, record);
     this.set(this.#rip, rip);
     if (count > 0) this.set(this.#owed, i32(this.owed + count));
@@ -410,7 +415,7 @@ export class RegionFunction extends FunctionBuilder {
 
   override returnCall(callee: FuncRef, ...values: Expr[]): void {
     if (callee.name !== "dispatch") throw new Unsupported(callee.name);
-    this.showFlags();
+    this.joinFlags();
     this.set(this.#rip, values[0] as I64);
     this.br(this.#toRip);
   }

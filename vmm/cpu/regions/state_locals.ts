@@ -217,7 +217,7 @@ export function isPure(value: Expr, most = MAX_PENDING): boolean {
 }
 
 /** Most instructions of a value that is put off. */
-const MAX_PENDING = 16;
+const MAX_PENDING = 20;
 
 // Infinity for what is not pure.
 function sizeIfPure(value: Expr, most: number): number {
