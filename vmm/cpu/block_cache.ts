@@ -7,6 +7,7 @@ import {
   MAX_INSTRUCTIONS,
   MAX_LENGTH,
 } from "./block_decoder.ts";
+import { BlockMap } from "./block_map.ts";
 import { BlockWriter } from "./block_writer.ts";
 import { codeSize } from "./mode.ts";
 import { REC_HANDLER, REC_LINK } from "./record.ts";
@@ -38,6 +39,8 @@ export interface Block {
   readonly mode: number;
   /** whether its first record counts its executions */
   readonly isCounted: boolean;
+  /** the next in its bucket; see `block_map.ts` */
+  next: Block | undefined;
 }
 
 /** What the cache needs of the processor that it decodes for. */
@@ -57,9 +60,7 @@ export interface CodeSource extends DecodingSource {
 /** The decoded code of one virtual CPU. */
 export class BlockCache {
   readonly #source: CodeSource;
-  // What was dropped leaves its key behind: a key that is deleted and set again and
-  // again makes a map's chains long.
-  readonly #blocks = new Map<number, Block | undefined>();
+  readonly #blocks = new BlockMap<Block>();
   readonly #pages = new Map<number, Set<Block>>();
   readonly #decoder: BlockDecoder;
   #next = RECORDS;
@@ -106,7 +107,7 @@ export class BlockCache {
 
   /** The block at an offset in guest memory, if it is decoded. */
   find(offset: number, mode: number): Block | undefined {
-    return this.#blocks.get(offset * 1024 + mode);
+    return this.#blocks.get(offset, mode);
   }
 
   /**
@@ -139,7 +140,7 @@ export class BlockCache {
     for (let at = block.start; at < block.bodyEnd; at += RECORD_STRIDE) {
       state.setInt32(at + REC_HANDLER, stale, true);
     }
-    this.#blocks.set(block.offset * 1024 + block.mode, undefined);
+    this.#blocks.delete(block);
     for (const page of block.pages) this.#pages.get(page)?.delete(block);
     this.#source.dropped(block);
   }
@@ -159,36 +160,34 @@ export class BlockCache {
     const page = Math.floor(offset / 4096);
     const inPage = offset % 4096;
     const available = Math.min(4096 - inPage, limit);
-    const bytes = this.#source.memory.subarray(
-      offset,
-      offset + Math.min(available, MAX_BYTES),
-    );
+    const bytes = this.#source.memory;
+    const to = offset + Math.min(available, MAX_BYTES);
+    const code = { bytes, from: offset, to, inPage, mode };
     const writer = new BlockWriter(this.#source, this.#next, mode);
     const threshold = this.#source.threshold(offset, mode);
     if (threshold > 0) writer.profile(inPage, threshold);
-    const count = this.#decoder.decodeInto(writer, bytes, inPage, mode);
+    const count = this.#decoder.decodeInto(writer, code);
     if (count > 0) return this.#finish(writer, [page], offset, mode, limit);
     // The first instruction does not fit before the page's end.
     if (available < 4096 - inPage) {
       writer.raise(VECTOR.GP, 0, inPage);
       return this.#finish(writer, [page], offset, mode, limit);
     }
-    if (this.#decoder.isUndefined(bytes, mode)) {
+    const rest = bytes.subarray(offset, to);
+    if (this.#decoder.isUndefined(rest, mode)) {
       writer.raise(VECTOR.UD, -1, inPage);
       return this.#finish(writer, [page], offset, mode, limit);
     }
     const second = this.#source.nextPage();
     if (second === undefined) return undefined;
-    const both = new Uint8Array(bytes.length + MAX_LENGTH);
-    both.set(bytes);
-    both.set(
-      this.#source.memory.subarray(second, second + MAX_LENGTH),
-      bytes.length,
-    );
-    const allowed = both.subarray(0, Math.min(both.length, limit));
+    const both = new Uint8Array(rest.length + MAX_LENGTH);
+    both.set(rest);
+    both.set(bytes.subarray(second, second + MAX_LENGTH), rest.length);
     const crossing = new BlockWriter(this.#source, this.#next, mode);
     crossing.checkPage(second, inPage);
-    if (this.#decoder.decodeInto(crossing, allowed, inPage, mode, 1) === 0) {
+    const allowed = Math.min(both.length, limit);
+    const crossed = { ...code, bytes: both, from: 0, to: allowed };
+    if (this.#decoder.decodeInto(crossing, crossed, 1) === 0) {
       crossing.raise(VECTOR.GP, 0, inPage);
     }
     const pages = [page, Math.floor(second / 4096)];
@@ -212,6 +211,7 @@ export class BlockCache {
       bytes: Math.max(writer.lastEnd, 1),
       mode,
       isCounted: writer.isCounted,
+      next: undefined,
     };
     this.#next = writer.end;
     this.decoded++;
@@ -222,7 +222,7 @@ export class BlockCache {
       set.add(block);
     }
     // A block that the segment's limit cut short is not the bytes' own.
-    if (limit >= 4096) this.#blocks.set(offset * 1024 + mode, block);
+    if (limit >= 4096) this.#blocks.add(block);
     return block;
   }
 }

@@ -37,6 +37,18 @@ export interface DecodingSource extends RecordSink {
 /** Bits of the mode that decide an instruction's records, where it has any. */
 const MODE_OF_RECORDS = MODE.CODE | MODE.STACK32 | MODE.FLAT | MODE.PROTECTED;
 
+/** Code to decode. */
+export interface CodeBytes {
+  /** bytes that it is among, from `from` to before `to` */
+  readonly bytes: Uint8Array;
+  readonly from: number;
+  readonly to: number;
+  /** where it begins in its page */
+  readonly inPage: number;
+  /** the mode key */
+  readonly mode: number;
+}
+
 interface CodeInfo {
   readonly form: Form | undefined;
   readonly isReal: boolean;
@@ -64,23 +76,17 @@ export class BlockDecoder {
   /**
    * Decodes until a block ends or bytes are missing; answers the number of
    * instructions.
-   *
-   * @param inPage where the bytes begin in their page
    */
   decodeInto(
     writer: BlockWriter,
-    bytes: Uint8Array,
-    inPage: number,
-    mode: number,
-    most = mode & MODE.STEP ? 1 : MAX_INSTRUCTIONS,
+    code: CodeBytes,
+    most = code.mode & MODE.STEP ? 1 : MAX_INSTRUCTIONS,
   ): number {
-    const end = bytes.length;
     let count = 0;
     this.#ended = false;
-    for (let at = 0; count < most && !this.#ended && at < end; count++) {
-      const start = inPage + at;
-      const length = this.#repeat(writer, bytes, at, start, mode) ||
-        this.#decode(writer, bytes.subarray(at), start, mode);
+    for (let at = code.from; count < most && !this.#ended; count++) {
+      const length = this.#repeat(writer, code, at) ||
+        this.#decode(writer, code, at);
       if (length === 0) break;
       at += length;
     }
@@ -88,44 +94,37 @@ export class BlockDecoder {
     return count;
   }
 
-  // Adds an instruction that began like another; answers its length, or 0.
-  #repeat(
-    writer: BlockWriter,
-    bytes: Uint8Array,
-    at: number,
-    start: number,
-    mode: number,
-  ): number {
-    const { pool } = this.#templates;
-    const template = this.#templates.find(mode & MODE_OF_RECORDS, bytes, at);
-    const header = pool[template]!;
+  // Adds an instruction that begins like another; answers its length, or 0.
+  #repeat(writer: BlockWriter, code: CodeBytes, at: number): number {
+    const { bytes, from, to, inPage, mode } = code;
+    const templates = this.#templates;
+    const template = templates.find(mode & MODE_OF_RECORDS, bytes, at, to);
+    const header = templates.pool[template]!;
     const length = lengthOf(header);
     const unit = unitOf(header);
-    if (template === 0 || at + length > bytes.length) return 0;
+    if (template === 0 || at + length > to) return 0;
     if (unit !== 0 && unitFault(UNITS[unit]!, mode) !== 0) return 0;
     this.instructions++;
-    writer.begin(start, length);
-    writer.repeat(pool, template, bytes, at);
+    writer.begin(inPage + at - from, length);
+    writer.repeat(templates.pool, template, bytes, at);
     this.#ended = endsBlock(header);
     return length;
   }
 
   // Decodes one instruction; answers its length, or 0 where bytes of it are missing.
-  #decode(
-    writer: BlockWriter,
-    bytes: Uint8Array,
-    start: number,
-    mode: number,
-  ): number {
-    const { decoderOptions } = this.#source;
+  #decode(writer: BlockWriter, code: CodeBytes, at: number): number {
+    const { from, to, inPage, mode } = code;
+    if (at >= to) return 0;
+    const start = inPage + at - from;
     // A byte more than an instruction has tells too long from too few.
-    const some = bytes.subarray(0, MAX_LENGTH + 1);
-    const decoder = new Decoder(codeSize(mode), some, decoderOptions);
+    const bytes = code.bytes.subarray(at, Math.min(at + MAX_LENGTH + 1, to));
+    const { decoderOptions } = this.#source;
+    const decoder = new Decoder(codeSize(mode), bytes, decoderOptions);
     try {
       decoder.ip = BigInt(start);
       decoder.decodeOut(this.#instruction);
       if (decoder.lastError !== DecoderError.NoMoreBytes) {
-        return this.#add(writer, decoder, some, start, mode);
+        return this.#add(writer, decoder, bytes, start, mode);
       }
       if (bytes.length < MAX_LENGTH) return 0;
       // Fifteen bytes and not yet an instruction: too long.
@@ -166,21 +165,20 @@ export class BlockDecoder {
     const at = writer.end;
     writer.instruction(instruction, form);
     this.#ended = form.ends;
-    if (info.isPlain) {
-      info.immediates ??= this.#immediates(decoder);
-      const { count, end } = writer;
-      const template = templateOf({
-        instruction,
-        form,
-        immediates: info.immediates,
-        bytes: bytes.subarray(0, length),
-        start,
-        count,
-        code: codeSize(mode),
-        words: this.#source.words.subarray(at >> 2, end >> 2),
-      });
-      this.#templates.add(mode & MODE_OF_RECORDS, bytes, template);
-    }
+    if (!info.isPlain) return length;
+    info.immediates ??= this.#immediates(decoder);
+    const { immediates } = info;
+    const template = templateOf({
+      instruction,
+      form,
+      immediates,
+      bytes: bytes.subarray(0, length),
+      start,
+      count: writer.count,
+      code: codeSize(mode),
+      words: this.#source.words.subarray(at >> 2, writer.end >> 2),
+    });
+    this.#templates.add(mode & MODE_OF_RECORDS, bytes, template);
     return length;
   }
 

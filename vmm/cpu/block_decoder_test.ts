@@ -57,7 +57,8 @@ function decode(
   mode: number,
 ) {
   const writer = new BlockWriter(sink, AT, mode);
-  const count = decoder.decodeInto(writer, bytes, start, mode, 3);
+  const code = { bytes, from: 0, to: bytes.length, inPage: start, mode };
+  const count = decoder.decodeInto(writer, code, 3);
   writer.close();
   const { end, bodyEnd, lastEnd } = writer;
   return [count, bodyEnd, lastEnd, ...sink.words.slice(AT >> 2, end >> 2)];

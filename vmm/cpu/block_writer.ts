@@ -29,6 +29,19 @@ import { RECORD_STRIDE } from "./state.ts";
 import { applyTemplate, NO_TARGET, recordWords } from "./template.ts";
 import * as steps from "./steps.ts";
 
+const MODE_OF_SHAPE = MODE.CODE | MODE.STACK32 | MODE.FLAT;
+
+// What shapes have of the mode, by the mode.
+const SHAPES: readonly Shape[] = Array.from(
+  { length: MODE_OF_SHAPE + 1 },
+  (_, mode) => ({
+    ...PLAIN,
+    code: codeSize(mode),
+    stack: stackSize(mode),
+    flat: (mode & MODE.FLAT) !== 0,
+  }),
+);
+
 /** What records are written for. */
 export interface RecordSink {
   /** memory 0 */
@@ -65,12 +78,7 @@ export class BlockWriter {
     this.end = at;
     this.#mode = mode;
     this.#code = codeSize(mode);
-    this.#shape = {
-      ...PLAIN,
-      code: this.#code,
-      stack: stackSize(mode),
-      flat: (mode & MODE.FLAT) !== 0,
-    };
+    this.#shape = SHAPES[mode & MODE_OF_SHAPE]!;
   }
 
   /** Begins an instruction at an offset in the page. */

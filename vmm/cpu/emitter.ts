@@ -30,6 +30,7 @@ import {
 import { MODE } from "./mode.ts";
 import { RECORD_STRIDE, SITE_OFFSET, SITE_STACK } from "./record.ts";
 import {
+  expr,
   type FunctionBuilder,
   type I32,
   i32,
@@ -37,7 +38,9 @@ import {
   type I64,
   i64,
   type I64Like,
+  MOSTLY,
   splat,
+  unsignedBytes,
   type V128,
   type Values,
   type Var,
@@ -69,6 +72,9 @@ export interface Continuation {
   /** Goes on at a RIP, a kept value; ends the path. */
   jump(x: Emitter, rip: I64): void;
 }
+
+/** Runtime functions that are expressions: see `Emitter.compute`. */
+type PureName = "productExceeds";
 
 /** Bits to bytes. */
 export function widthOf(size: OpSize): Width {
@@ -206,7 +212,7 @@ export class Emitter {
         isAligned,
         () => this.#updateAtomic(host, compute, vars, width),
         () => this.#updateLocked(la, compute, vars, width),
-        true,
+        MOSTLY,
       );
     } else {
       const isRam = f.let(host.ne(NOT_RAM));
@@ -214,14 +220,14 @@ export class Emitter {
         isRam,
         () => f.set(vars.old, cpu.ram.load(width, host)),
         () => f.set(vars.old, this.#slowLoad(la, width)),
-        true,
+        MOSTLY,
       );
       f.set(vars.value, compute(f.let(vars.old.get())));
       f.if(
         isRam,
         () => f.do(cpu.ram.store(width, host, vars.value.get())),
         () => this.#slowStore(la, width, f.let(vars.value.get())),
-        true,
+        MOSTLY,
       );
     }
     commit(f.let(vars.old.get()), f.let(vars.value.get()));
@@ -344,7 +350,7 @@ export class Emitter {
       "i64",
       () => cpu.ram.load(width, this.#host(entry, address)),
       () => this.#slowLoad(address, width, site),
-      true,
+      MOSTLY,
     );
   }
 
@@ -358,7 +364,7 @@ export class Emitter {
       this.#hits(entry, TLB_WRITE, address, width),
       () => f.do(cpu.ram.store(width, this.#host(entry, address), kept)),
       () => this.#slowStore(address, width, kept, site),
-      true,
+      MOSTLY,
     );
   }
 
@@ -371,7 +377,7 @@ export class Emitter {
       "i64",
       () => this.#host(entry, la),
       () => f.call(cpu.fn.prepareWrite, la, i32(bytes), this.site())[0],
-      true,
+      MOSTLY,
     );
   }
 
@@ -399,7 +405,7 @@ export class Emitter {
         const high = this.#slowLoad(f.let(la.add(8)), 8);
         return vectorOf(low, high);
       },
-      true,
+      MOSTLY,
     );
   }
 
@@ -421,7 +427,7 @@ export class Emitter {
           f.let(kept.lane("i64x2.extract_lane", 1)),
         );
       },
-      true,
+      MOSTLY,
     );
   }
 
@@ -588,6 +594,15 @@ export class Emitter {
     return this.f.call(this.cpu.fn[name], ...values) as Values<
       RuntimeFunctions[N]["type"]["results"]
     >;
+  }
+
+  /**
+   * What a runtime function gives that neither reads nor changes any state, as an
+   * expression of kept arguments: it is called where that is used, if at all.
+   */
+  compute(name: PureName, ...values: I64[]): I64 {
+    const { index } = this.cpu.fn[name];
+    return expr("i64", [0x10, ...unsignedBytes(index)], values);
   }
 
   /** Goes on at the target of the direct branch; ends the path. */

@@ -31,9 +31,9 @@ export class Templates {
   #end = 1;
 
   /** Where in the pool the template of the instruction at `from` is, or 0. */
-  find(mode: number, bytes: Uint8Array, from: number): number {
+  find(mode: number, bytes: Uint8Array, from: number, to: number): number {
     const slots = this.#slots;
-    const end = Math.min(bytes.length, from + MAX_HEAD);
+    const end = Math.min(to, from + MAX_HEAD);
     let node = SLOTS + mode;
     for (let at = from; at < end; at++) {
       const wanted = edge(node, bytes[at]!);

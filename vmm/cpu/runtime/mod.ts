@@ -23,6 +23,7 @@ import { defineSpaces } from "./spaces.ts";
 import { defineSse } from "./sse.ts";
 import { defineSseCompare } from "./sse_compare.ts";
 import { defineSseCrypto } from "./sse_crypto.ts";
+import { defineSseExact } from "./sse_exact.ts";
 import { defineSseProducts } from "./sse_products.ts";
 import { defineSseString } from "./sse_string.ts";
 import { defineStrings } from "./string.ts";
@@ -74,6 +75,7 @@ export function defineRuntime(cpu: CpuModule): void {
   const soft = defineSoftFloat(cpu.m);
   defineSse(cpu, soft);
   defineSseCompare(cpu, soft);
+  defineSseExact(cpu);
   defineSseProducts(cpu);
   defineSseString(cpu);
   defineSseCrypto(cpu);

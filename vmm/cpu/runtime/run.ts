@@ -2,7 +2,13 @@
 // on the mode (mode key, privilege, TLB arrays) after control state changed.
 
 import type { CpuModule } from "../cpu_module.ts";
-import { type FunctionBuilder, type I32, i32, type I64 } from "../wasm/mod.ts";
+import {
+  type FunctionBuilder,
+  type I32,
+  i32,
+  type I64,
+  MOSTLY,
+} from "../wasm/mod.ts";
 import { FLAG } from "../flags.ts";
 import { MODE } from "../mode.ts";
 import { jumpKey } from "./jumps.ts";
@@ -97,16 +103,12 @@ export function ifKnown(
   const { state } = cpu;
   const hit = state.load64(entry).eq(rip)
     .and(state.load32(entry, JUMP_ENTRY_KEY).eq(state.load32(0, JUMP_KEY)));
-  f.if(
-    hit,
-    () => {
-      const inPage = rip.add(state.load64(0, CS + SEG_BASE)).and(0xfff);
-      f.do(state.store64(0, rip.sub(inPage), RIP_BASE));
-      then(f.let(state.load32(entry, JUMP_RECORD)));
-    },
-    undefined,
-    true,
-  );
+  const go = () => {
+    const inPage = rip.add(state.load64(0, CS + SEG_BASE)).and(0xfff);
+    f.do(state.store64(0, rip.sub(inPage), RIP_BASE));
+    then(f.let(state.load32(entry, JUMP_RECORD)));
+  };
+  f.if(hit, go, undefined, MOSTLY);
 }
 
 function defineDispatch(cpu: CpuModule): void {

@@ -21,6 +21,7 @@ import { SPACE_SIGNATURES } from "./spaces.ts";
 import { SSE_SIGNATURES } from "./sse.ts";
 import { SSE_COMPARE_SIGNATURES } from "./sse_compare.ts";
 import { SSE_CRYPTO_SIGNATURES } from "./sse_crypto.ts";
+import { SSE_EXACT_SIGNATURES } from "./sse_exact.ts";
 import { SSE_PRODUCT_SIGNATURES } from "./sse_products.ts";
 import { SSE_STRING_SIGNATURES } from "./sse_string.ts";
 import { STRING_SIGNATURES } from "./string.ts";
@@ -58,6 +59,7 @@ export const RUNTIME_SIGNATURES = {
   ...USER_SIGNATURES,
   ...SSE_SIGNATURES,
   ...SSE_COMPARE_SIGNATURES,
+  ...SSE_EXACT_SIGNATURES,
   ...SSE_PRODUCT_SIGNATURES,
   ...SSE_STRING_SIGNATURES,
   ...SSE_CRYPTO_SIGNATURES,

@@ -135,35 +135,35 @@ export class I32 extends Expr {
   }
   /** `i32.lt_s` */
   ltS(other: I32Like): I32 {
-    return this.#binary(0x48, other);
+    return this.#fold(0x48, other, (a, b) => Number(a < b));
   }
   /** `i32.lt_u` */
   ltU(other: I32Like): I32 {
-    return this.#binary(0x49, other);
+    return this.#fold(0x49, other, (a, b) => Number(a >>> 0 < b >>> 0));
   }
   /** `i32.gt_s` */
   gtS(other: I32Like): I32 {
-    return this.#binary(0x4a, other);
+    return this.#fold(0x4a, other, (a, b) => Number(a > b));
   }
   /** `i32.gt_u` */
   gtU(other: I32Like): I32 {
-    return this.#binary(0x4b, other);
+    return this.#fold(0x4b, other, (a, b) => Number(a >>> 0 > b >>> 0));
   }
   /** `i32.le_s` */
   leS(other: I32Like): I32 {
-    return this.#binary(0x4c, other);
+    return this.#fold(0x4c, other, (a, b) => Number(a <= b));
   }
   /** `i32.le_u` */
   leU(other: I32Like): I32 {
-    return this.#binary(0x4d, other);
+    return this.#fold(0x4d, other, (a, b) => Number(a >>> 0 <= b >>> 0));
   }
   /** `i32.ge_s` */
   geS(other: I32Like): I32 {
-    return this.#binary(0x4e, other);
+    return this.#fold(0x4e, other, (a, b) => Number(a >= b));
   }
   /** `i32.ge_u` */
   geU(other: I32Like): I32 {
-    return this.#binary(0x4f, other);
+    return this.#fold(0x4f, other, (a, b) => Number(a >>> 0 >= b >>> 0));
   }
   /** `i32.extend8_s` */
   extend8S(): I32 {
@@ -228,8 +228,16 @@ export class I64 extends Expr {
     return new I64([opcode], [this, i64(other)]);
   }
 
-  #compare(opcode: number, other: I64Like): I32 {
-    return new I32([opcode], [this, i64(other)]);
+  #compare(
+    opcode: number,
+    other: I64Like,
+    holds: (a: bigint, b: bigint) => boolean,
+  ): I32 {
+    const b = i64(other);
+    if (b.value !== undefined && this.value !== undefined) {
+      return i32(Number(holds(this.value, b.value)));
+    }
+    return new I32([opcode], [this, b]);
   }
 
   #fold(
@@ -330,54 +338,57 @@ export class I64 extends Expr {
   }
   /** `i64.eq` */
   eq(other: I64Like): I32 {
-    return this.#compare(0x51, other);
+    return this.#compare(0x51, other, (a, b) => a === b);
   }
   /** `i64.ne` */
   ne(other: I64Like): I32 {
-    return this.#compare(0x52, other);
+    return this.#compare(0x52, other, (a, b) => a !== b);
   }
   /** `i64.lt_s` */
   ltS(other: I64Like): I32 {
-    return this.#compare(0x53, other);
+    return this.#compare(0x53, other, (a, b) => a < b);
   }
   /** `i64.lt_u` */
   ltU(other: I64Like): I32 {
-    return this.#compare(0x54, other);
+    return this.#compare(0x54, other, (a, b) => unsigned(a) < unsigned(b));
   }
   /** `i64.gt_s` */
   gtS(other: I64Like): I32 {
-    return this.#compare(0x55, other);
+    return this.#compare(0x55, other, (a, b) => a > b);
   }
   /** `i64.gt_u` */
   gtU(other: I64Like): I32 {
-    return this.#compare(0x56, other);
+    return this.#compare(0x56, other, (a, b) => unsigned(a) > unsigned(b));
   }
   /** `i64.le_s` */
   leS(other: I64Like): I32 {
-    return this.#compare(0x57, other);
+    return this.#compare(0x57, other, (a, b) => a <= b);
   }
   /** `i64.le_u` */
   leU(other: I64Like): I32 {
-    return this.#compare(0x58, other);
+    return this.#compare(0x58, other, (a, b) => unsigned(a) <= unsigned(b));
   }
   /** `i64.ge_s` */
   geS(other: I64Like): I32 {
-    return this.#compare(0x59, other);
+    return this.#compare(0x59, other, (a, b) => a >= b);
   }
   /** `i64.ge_u` */
   geU(other: I64Like): I32 {
-    return this.#compare(0x5a, other);
+    return this.#compare(0x5a, other, (a, b) => unsigned(a) >= unsigned(b));
   }
   /** `i64.extend8_s` */
   extend8S(): I64 {
+    if (this.value !== undefined) return i64(BigInt.asIntN(8, this.value));
     return new I64([0xc2], [this]);
   }
   /** `i64.extend16_s` */
   extend16S(): I64 {
+    if (this.value !== undefined) return i64(BigInt.asIntN(16, this.value));
     return new I64([0xc3], [this]);
   }
   /** `i64.extend32_s` */
   extend32S(): I64 {
+    if (this.value !== undefined) return i64(BigInt.asIntN(32, this.value));
     return new I64([0xc4], [this]);
   }
   /** `i32.wrap_i64` */
@@ -621,6 +632,10 @@ const MOST_KNOWN = 1 << 14;
 function remember<T>(known: Map<number, T>, value: number, expr: T): T {
   if (known.size < MOST_KNOWN) known.set(value, expr);
   return expr;
+}
+
+function unsigned(value: bigint): bigint {
+  return BigInt.asUintN(64, value);
 }
 
 /** An i32 expression, from a number or as it is. */
