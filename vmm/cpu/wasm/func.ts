@@ -161,7 +161,9 @@ export class FunctionBuilder {
     const index = this.#newLocal(value.type);
     value.emit(this.#out);
     this.#out.append(localBytes(0x21, index));
-    return expr(value.type, localBytes(0x20, index), [], true) as Expr as E;
+    const kept: Expr = expr(value.type, localBytes(0x20, index), [], true);
+    kept.from = value;
+    return kept as E;
   }
 
   /**
