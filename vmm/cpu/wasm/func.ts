@@ -191,7 +191,11 @@ export class FunctionBuilder {
     const index = this.#newLocal(value.type);
     value.emit(this.#out);
     this.#out.append(localSet(index));
-    return localGet(value.type, index, true) as Expr as E;
+    // An object of its own, since it knows what it was made from.
+    const get = localGet(value.type, index, true) as Expr;
+    const kept: Expr = expr(value.type, get.bytes, NO_KIDS, true);
+    kept.from = value;
+    return kept as E;
   }
 
   /**
