@@ -12,7 +12,7 @@ import { readFxImage, writeFxImage } from "./fx_image.ts";
 import { HostCalls, hostFunctions, readTsc } from "./host_calls.ts";
 import { InstructionSet } from "./instruction_set.ts";
 import { InterruptShadow } from "./interrupt_shadow.ts";
-import { MsrFile } from "./msr.ts";
+import { MSR_EFER, MsrFile } from "./msr.ts";
 import {
   type CpuOptions,
   DEFAULT_CPUID,
@@ -93,7 +93,10 @@ export class VirtualCpu {
       vendor: config.vendor,
       vcpu: config.vcpu,
       cpuid,
-      changed: () => this.#loop.isDirty = true,
+      changed: (index) => {
+        // What no TLB and no mode depends on is read where it is used.
+        this.#loop.isDirty ||= index === MSR_EFER;
+      },
       readTsc: () => readTsc(options),
     });
     const words = new StateWords(engine);

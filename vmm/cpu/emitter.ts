@@ -8,6 +8,7 @@ import { Flags, type OpSize, zeroExtend } from "./flags.ts";
 import type { Operand } from "./operands.ts";
 import type { Shape } from "./shape.ts";
 import {
+  ATTENTION,
   CS,
   DS,
   EA,
@@ -15,6 +16,7 @@ import {
   FS,
   gprAddress,
   GS,
+  MODE_KEY,
   RIP,
   RIP_BASE,
   SEG_BASE,
@@ -25,8 +27,10 @@ import {
   TLB_READ,
   TLB_WRITE,
 } from "./state.ts";
+import { MODE } from "./mode.ts";
 import { RECORD_STRIDE, SITE_OFFSET, SITE_STACK } from "./record.ts";
 import {
+  expr,
   type FunctionBuilder,
   type I32,
   i32,
@@ -34,7 +38,9 @@ import {
   type I64,
   i64,
   type I64Like,
+  MOSTLY,
   splat,
+  unsignedBytes,
   type V128,
   type Values,
   type Var,
@@ -66,6 +72,9 @@ export interface Continuation {
   /** Goes on at a RIP, a kept value; ends the path. */
   jump(x: Emitter, rip: I64): void;
 }
+
+/** Runtime functions that are expressions: see `Emitter.compute`. */
+type PureName = "productExceeds";
 
 /** Bits to bytes. */
 export function widthOf(size: OpSize): Width {
@@ -203,7 +212,7 @@ export class Emitter {
         isAligned,
         () => this.#updateAtomic(host, compute, vars, width),
         () => this.#updateLocked(la, compute, vars, width),
-        true,
+        MOSTLY,
       );
     } else {
       const isRam = f.let(host.ne(NOT_RAM));
@@ -211,14 +220,14 @@ export class Emitter {
         isRam,
         () => f.set(vars.old, cpu.ram.load(width, host)),
         () => f.set(vars.old, this.#slowLoad(la, width)),
-        true,
+        MOSTLY,
       );
       f.set(vars.value, compute(f.let(vars.old.get())));
       f.if(
         isRam,
         () => f.do(cpu.ram.store(width, host, vars.value.get())),
         () => this.#slowStore(la, width, f.let(vars.value.get())),
-        true,
+        MOSTLY,
       );
     }
     commit(f.let(vars.old.get()), f.let(vars.value.get()));
@@ -341,7 +350,7 @@ export class Emitter {
       "i64",
       () => cpu.ram.load(width, this.#host(entry, address)),
       () => this.#slowLoad(address, width, site),
-      true,
+      MOSTLY,
     );
   }
 
@@ -355,7 +364,7 @@ export class Emitter {
       this.#hits(entry, TLB_WRITE, address, width),
       () => f.do(cpu.ram.store(width, this.#host(entry, address), kept)),
       () => this.#slowStore(address, width, kept, site),
-      true,
+      MOSTLY,
     );
   }
 
@@ -368,7 +377,7 @@ export class Emitter {
       "i64",
       () => this.#host(entry, la),
       () => f.call(cpu.fn.prepareWrite, la, i32(bytes), this.site())[0],
-      true,
+      MOSTLY,
     );
   }
 
@@ -396,7 +405,7 @@ export class Emitter {
         const high = this.#slowLoad(f.let(la.add(8)), 8);
         return vectorOf(low, high);
       },
-      true,
+      MOSTLY,
     );
   }
 
@@ -418,7 +427,7 @@ export class Emitter {
           f.let(kept.lane("i64x2.extract_lane", 1)),
         );
       },
-      true,
+      MOSTLY,
     );
   }
 
@@ -587,6 +596,15 @@ export class Emitter {
     >;
   }
 
+  /**
+   * What a runtime function gives that neither reads nor changes any state, as an
+   * expression of kept arguments: it is called where that is used, if at all.
+   */
+  compute(name: PureName, ...values: I64[]): I64 {
+    const { index } = this.cpu.fn[name];
+    return expr("i64", [0x10, ...unsignedBytes(index)], values);
+  }
+
   /** Goes on at the target of the direct branch; ends the path. */
   branch(): void {
     this.continuation.branch(this);
@@ -613,8 +631,27 @@ export class Emitter {
   }
 
   /**
+   * Goes on at `rip` after a change of the mode, of translations or of what lets
+   * events in: by way of the engine where an event waits or it looks at every
+   * instruction.
+   */
+  goOnAt(rip: I64): void {
+    const { state } = this.cpu;
+    const kept = this.let(rip);
+    const looks = state.load32(0, ATTENTION)
+      .or(state.load32(0, MODE_KEY).and(MODE.STEP));
+    this.f.rarely(looks, () => this.endAt(kept));
+    this.jumpTo(kept);
+  }
+
+  /** `goOnAt` the next instruction. */
+  goOn(): void {
+    this.goOnAt(this.nextRip());
+  }
+
+  /**
    * Ends the instruction at `rip` and has the engine look for events and at the
-   * mode: for what changes control registers, segments or the interrupt flag.
+   * mode: for what others than emitted code decide on.
    */
   endAt(rip: I64): void {
     const { state } = this.cpu;

@@ -12,6 +12,8 @@ import { CAPABILITY, type CpuOptions, EVENT_KIND } from "./options.ts";
 import type { EventState, PendingEvent } from "./save.ts";
 import { NO_ERROR_CODE, STATUS, VECTOR } from "./runtime/traps.ts";
 import {
+  DELIVERED_ERROR,
+  DELIVERED_VECTOR,
   DR,
   NMI_BLOCKED,
   RIP,
@@ -179,20 +181,22 @@ export class EventQueue {
 
   // Delivers an event and whatever exceptions that raises.
   #deliver(first: Combined): VmExit | undefined {
-    let event = first;
+    const { vector, error, kind } = first;
     // DR7.GD is off in the handler, so that it can look (SDM vol. 3, 18.2.4).
-    if (event.vector === VECTOR.DB && event.kind === EVENT_KIND.EXCEPTION) {
+    if (vector === VECTOR.DB && kind === EVENT_KIND.EXCEPTION) {
       this.#words.setWord(DR + 56, this.#words.word(DR + 56) & ~DR7_GD);
     }
-    const { deliver } = this.#parts;
-    for (;;) {
-      const status = deliver(event.vector, event.error, event.kind);
-      if (status === 0) return undefined;
-      if (status !== STATUS.FAULT) return this.#parts.exitOf(status);
-      const combined = combineExceptions(event, this.#raised());
-      if (combined === undefined) return shutdownExit(this.#words);
-      event = combined;
-    }
+    const status = this.#parts.deliver(vector, error, kind);
+    if (status === 0) return undefined;
+    if (status !== STATUS.FAULT) return this.#parts.exitOf(status);
+    return this.#deliverWith(first);
+  }
+
+  // An event raised another while it was delivered.
+  #deliverWith(first: Combined): VmExit | undefined {
+    const combined = combineExceptions(first, this.#raised());
+    if (combined === undefined) return shutdownExit(this.#words);
+    return this.#deliver(combined);
   }
 
   #raised(): Combined {
@@ -205,6 +209,15 @@ export class EventQueue {
 
   /** Delivers the exception that emitted code left in memory 0, or exits for it. */
   fault(): VmExit | undefined {
+    const first = this.#words.word(DELIVERED_VECTOR);
+    if (first !== 0) {
+      this.#words.setWord(DELIVERED_VECTOR, 0);
+      return this.#deliverWith({
+        vector: first - 1,
+        error: this.#words.word(DELIVERED_ERROR),
+        kind: EVENT_KIND.EXCEPTION,
+      });
+    }
     const { vector, error } = this.#raised();
     return this.raise(vector, error);
   }

@@ -133,6 +133,36 @@ export function carriesOfDifference(
   return notA.and(b).or(notA.or(b).and(r)).and(TOP_AF_BITS);
 }
 
+/** Numbers whose difference the flags tell of, zero-extended from `size` bits. */
+interface Comparison {
+  readonly size: OpSize;
+  readonly a: I64;
+  readonly b: I64;
+}
+
+// By the carry word of the subtraction: where that is an expression that was put off,
+// a condition compares the numbers themselves.
+const comparisons = new WeakMap<I64, Comparison>();
+
+function signed({ size, a, b }: Comparison): readonly [I64, I64] {
+  return [signExtend(a, size), signExtend(b, size)];
+}
+
+type Relate = (comparison: Comparison) => I32;
+
+const RELATIONS: Readonly<Record<number, Relate>> = {
+  2: ({ a, b }) => a.ltU(b),
+  3: ({ a, b }) => a.geU(b),
+  4: ({ a, b }) => a.eq(b),
+  5: ({ a, b }) => a.ne(b),
+  6: ({ a, b }) => a.leU(b),
+  7: ({ a, b }) => a.gtU(b),
+  12: (c) => signed(c)[0].ltS(signed(c)[1]),
+  13: (c) => signed(c)[0].geS(signed(c)[1]),
+  14: (c) => signed(c)[0].leS(signed(c)[1]),
+  15: (c) => signed(c)[0].gtS(signed(c)[1]),
+};
+
 /**
  * Writes and reads the flags. Operands `a`, `b` and results `r` are kept values,
  * zero-extended from `size` bits unless it says otherwise.
@@ -166,16 +196,25 @@ export class Flags {
     this.#setResult(signExtend(r, size));
   }
 
-  /** After `r = a - b` or `r = a - b - CF`; below 64 bits `r` is not truncated. */
+  /** After `r = a - b`; below 64 bits `r` is not truncated. */
   sub(size: OpSize, a: I64, b: I64, r: I64): void {
-    const { f } = this;
-    const name = "carriesOfDifference";
-    this.#setCarry(
-      size === 64
-        ? f.orCall(carriesOfDifference(f, a, b, r), name, a, b, r)
-        : this.#carriesBelow(size, a, b, r),
-    );
+    const carry = this.#borrows(size, a, b, r);
+    comparisons.set(carry, { size, a, b });
+    this.#setCarry(carry);
     this.#setResult(signExtend(r, size));
+  }
+
+  /** After `r = a - b - CF`; below 64 bits `r` is not truncated. */
+  sbb(size: OpSize, a: I64, b: I64, r: I64): void {
+    this.#setCarry(this.#borrows(size, a, b, r));
+    this.#setResult(signExtend(r, size));
+  }
+
+  #borrows(size: OpSize, a: I64, b: I64, r: I64): I64 {
+    if (size !== 64) return this.#carriesBelow(size, a, b, r);
+    const { f } = this;
+    const value = carriesOfDifference(f, a, b, r);
+    return f.orCall(value, "carriesOfDifference", a, b, r);
   }
 
   #carriesBelow(size: OpSize, a: I64, b: I64, r: I64): I64 {
@@ -258,6 +297,14 @@ export class Flags {
       c.shl(63).or(c.xor(toI64(of)).shl(62))
         .or(this.carry().and(AF_INVERT_BITS)),
     );
+  }
+
+  /** After a product: CF and OF as given (0 or 1), the other four are kept. */
+  product(exceeds: I64): void {
+    const kept = this.f.share(
+      this.carry().and(AF_INVERT_BITS),
+    );
+    this.#setCarry(exceeds.shl(63).or(kept));
   }
 
   /** Sets CF (0 or 1) and keeps the other five. */
@@ -345,6 +392,9 @@ export class Flags {
 
   /** Condition `code` of Jcc, SETcc and CMOVcc (0 O, 1 NO, ... 15 G) as 0 or 1. */
   condition(code: number): I32 {
+    const comparison = comparisons.get(this.carry());
+    const direct = comparison && RELATIONS[code]?.(comparison);
+    if (direct !== undefined) return direct;
     const even = [
       () => this.of(),
       () => this.cf(),

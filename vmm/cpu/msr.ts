@@ -29,6 +29,9 @@ import {
   TSC_OFFSET,
 } from "./state.ts";
 
+/** The register whose bits say how addresses are translated. */
+export const MSR_EFER = 0xc000_0080;
+
 /** What became of a write: `unknown` leaves it to the caller. */
 export type MsrWrite = "done" | "fault" | "unknown";
 
@@ -312,7 +315,7 @@ const COMMON_ROWS = table([
   [0x179, "MCG_CAP", ZERO_VALUE, "ignore"],
   [0x17a, "MCG_STATUS", ZERO_VALUE, "ignore"],
   [0x277, "PAT", stored(PAT_RESET), pat],
-  [0xc000_0080, "EFER", state(EFER), efer],
+  [MSR_EFER, "EFER", state(EFER), efer],
   [0xc000_0081, "STAR", state(STAR), any],
   [0xc000_0082, "LSTAR", state(LSTAR), canonical],
   [0xc000_0083, "CSTAR", state(CSTAR), canonical],

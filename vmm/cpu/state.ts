@@ -188,6 +188,8 @@ export const FORCE_STEP = layout.take(4);
 export const TASK_SWITCH_EXITS = layout.take(4);
 /** Bit n set: exception n leaves for the engine undelivered, INT3 and INTO too: u32. */
 export const EXCEPTION_EXITS = layout.take(4);
+/** Non-zero where a locked access may hold the bus: i32. */
+export const BUS_HELD = layout.take(4);
 /** Set while INS or OUTS accesses its port: `IO_STRING_ONCE` or `_REP`: i32. */
 export const IO_STRING = layout.take(4);
 export const IO_STRING_ONCE = 1;
@@ -201,6 +203,12 @@ export const RESERVED_PA = layout.take(8);
 export const TRAP_VECTOR = layout.take(4);
 /** A trap's error code: i32; -1 where the exception pushes none. */
 export const TRAP_ERROR = layout.take(4);
+/**
+ * The exception whose delivery raised the one above: its vector plus 1, or 0 where
+ * there was none, and its error code: i32 each.
+ */
+export const DELIVERED_VECTOR = layout.take(4);
+export const DELIVERED_ERROR = layout.take(4);
 /** A trap's other words, by kind: see `runtime/traps.ts`. */
 export const TRAP_DATA = layout.array(6, 8);
 /** Words that emitted code and TypeScript hand each other in one call. */

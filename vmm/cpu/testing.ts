@@ -309,3 +309,29 @@ export function randomSource(seed: number): () => number {
     return x >>> 0;
   };
 }
+
+const PREFIXES = [0x66, 0x67, 0xf0, 0xf2, 0xf3, 0x2e, 0x36, 0x3e, 0x26, 0x64]
+  .concat([0x65, 0x48, 0x4c, 0x41, 0x45, 0x4f, 0x40]);
+const ESCAPES = [[], [], [0x0f], [0x0f], [0x0f, 0x38], [0x0f, 0x3a]]
+  .concat([[0xc4, 0xe2, 0x78], [0xc4, 0xe3, 0xf8], [0xc5, 0xf8]]);
+
+// Something that looks like an instruction more often than chance would have it.
+function putInstruction(bytes: number[], random: () => number): void {
+  const pick = random();
+  for (let n = pick & 7; n > 4; n--) {
+    bytes.push(PREFIXES[random() % PREFIXES.length]!);
+  }
+  bytes.push(...ESCAPES[(pick >>> 3) % ESCAPES.length]!);
+  // Opcode, ModR/M and a few bytes of displacement and immediate.
+  for (let n = (pick >>> 8) % 7; n >= 0; n--) bytes.push(random() & 0xff);
+}
+
+/** Random bytes, most of which look like instructions. */
+export function randomCode(length: number, random: () => number): Uint8Array {
+  const bytes: number[] = [];
+  while (bytes.length < length) {
+    if ((random() & 3) === 0) bytes.push(random() & 0xff);
+    else putInstruction(bytes, random);
+  }
+  return Uint8Array.from(bytes.slice(0, length));
+}

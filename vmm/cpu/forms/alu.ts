@@ -40,6 +40,7 @@ type SetFlags = (x: Emitter, a: I64, b: I64, r: I64) => void;
 
 const addFlags: SetFlags = (x, a, b, r) => x.flags.add(x.size(), a, b, r);
 const subFlags: SetFlags = (x, a, b, r) => x.flags.sub(x.size(), a, b, r);
+const sbbFlags: SetFlags = (x, a, b, r) => x.flags.sbb(x.size(), a, b, r);
 const logicFlags: SetFlags = (x, _a, _b, r) => x.flags.logic(x.size(), r);
 
 function binary(compute: Compute, setFlags: SetFlags): (x: Emitter) => void {
@@ -124,7 +125,7 @@ export const ALU_FORMS: readonly Form[] = [
   ...classic("Add", binary((a, b) => a.add(b), addFlags)),
   ...classic("Or", binary((a, b) => a.or(b), logicFlags)),
   ...classic("Adc", withCarry((a, b, c) => a.add(b).add(c), addFlags)),
-  ...classic("Sbb", withCarry((a, b, c) => a.sub(b).sub(c), subFlags)),
+  ...classic("Sbb", withCarry((a, b, c) => a.sub(b).sub(c), sbbFlags)),
   ...classic("And", binary((a, b) => a.and(b), logicFlags)),
   ...classic("Sub", binary((a, b) => a.sub(b), subFlags)),
   ...classic("Xor", binary((a, b) => a.xor(b), logicFlags)),

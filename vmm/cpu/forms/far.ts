@@ -3,9 +3,8 @@
 
 import type { Emitter } from "../emitter.ts";
 import { type Form, form } from "../form.ts";
-import { ATTENTION, EXCEPTION_EXITS, MODE_KEY, RIP } from "../state.ts";
+import { EXCEPTION_EXITS, RIP } from "../state.ts";
 import { i32, type I64 } from "../wasm/mod.ts";
-import { MODE } from "../mode.ts";
 import { EVENT } from "../runtime/events.ts";
 import { NO_ERROR_CODE, VECTOR } from "../runtime/traps.ts";
 
@@ -17,14 +16,9 @@ export function setNextRip(x: Emitter): void {
   x.f.do(x.cpu.state.store64(0, x.nextRip(), RIP));
 }
 
-/** Goes on at RIP after a transfer, by way of the engine where it must look. */
+/** Goes on at RIP after a transfer. */
 export function goOn(x: Emitter): void {
-  const { state } = x.cpu;
-  const rip = x.let(state.load64(0, RIP));
-  const looks = state.load32(0, ATTENTION)
-    .or(state.load32(0, MODE_KEY).and(MODE.STEP));
-  x.f.if(looks, () => x.endAt(rip));
-  x.jumpTo(rip);
+  x.goOnAt(x.cpu.state.load64(0, RIP));
 }
 
 const OPERAND_BYTES = { 16: 2, 32: 4, 64: 8 } as const;

@@ -77,7 +77,7 @@ function popFlags(x: Emitter, size: StackSize): void {
   x.flags.assign(image);
   x.f.if(look, () => {
     x.call("updateMode");
-    x.endBlock();
+    x.goOn();
   });
 }
 

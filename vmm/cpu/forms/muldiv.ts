@@ -4,7 +4,8 @@
 import { type Emitter, REG } from "../emitter.ts";
 import { type OpSize, signExtend, zeroExtend } from "../flags.ts";
 import { type Form, form } from "../form.ts";
-import { type I32, type I64, i64 } from "../wasm/mod.ts";
+import { type I32, type I64, i64, MOSTLY } from "../wasm/mod.ts";
+import { signedHigh, unsignedHigh } from "../softfloat/wide.ts";
 import { VECTOR } from "../runtime/traps.ts";
 
 const SIZES = [8, 16, 32, 64] as const;
@@ -28,12 +29,10 @@ function product(
   a: I64,
   b: I64,
 ): { high: I64; low: I64 } {
-  if (size === 64) {
-    const [high, low] = x.call(signed ? "multiplySigned" : "multiply", a, b);
-    return { high, low };
-  }
   const low = x.let(a.mul(b));
-  return { high: x.let(low.shrS(size)), low };
+  if (size < 64) return { high: x.let(low.shrS(size)), low };
+  const high = signed ? signedHigh(x.f, a, b) : unsignedHigh(x.f, a, b);
+  return { high: x.let(high), low };
 }
 
 function extended(value: I64, size: OpSize, signed: boolean): I64 {
@@ -54,23 +53,27 @@ function multiply(signed: boolean): Form[] {
       const b = x.let(extended(x.gpr(REG.RAX, size), size, signed));
       const { high, low } = product(x, size, signed, a, b);
       writePair(x, size, high, low);
-      const cf = x.let(exceeds(size, signed, high, low));
-      x.flags.setCfOf(cf, cf);
+      x.flags.product(exceeds(size, signed, high, low).toI64U());
     })
   );
 }
 
-function multiplyInto(x: Emitter, size: OpSize, a: I64, b: I64): void {
-  const { high, low } = product(
-    x,
-    size,
-    true,
-    x.let(signExtend(a, size)),
-    x.let(signExtend(b, size)),
-  );
+// The low half alone: of the high one only the flags tell, which few look at.
+function multiplyInto(
+  x: Emitter,
+  size: OpSize,
+  factor: I64,
+  other: I64,
+): void {
+  const a = x.let(signExtend(factor, size));
+  const b = x.let(signExtend(other, size));
+  const low = x.let(a.mul(b));
   x.write(0, low);
-  const cf = x.let(exceeds(size, true, high, low));
-  x.flags.setCfOf(cf, cf);
+  x.flags.product(
+    size === 64
+      ? x.compute("productExceeds", a, b)
+      : low.ne(signExtend(low, size)).toI64U(),
+  );
 }
 
 function multiplyTwoOperands(): Form[] {
@@ -129,21 +132,39 @@ function divideNarrow(x: Emitter, size: 8 | 16 | 32, signed: boolean): void {
   const quotient = x.let(signed ? n.divS(divisor) : n.divU(divisor));
   const fits = signed ? signExtend(quotient, size) : zeroExtend(quotient, size);
   raiseIf(x, quotient.ne(fits));
-  const remainder = x.let(signed ? n.remS(divisor) : n.remU(divisor));
+  const remainder = x.let(n.sub(quotient.mul(divisor)));
   writePair(x, size, remainder, quotient);
   divisionFlags(x);
 }
 
+// A dividend of 64 bits is by far the most frequent: the host divides it, unless
+// the quotient could trap or not fit.
 function divideWide(x: Emitter, signed: boolean): void {
+  const { f } = x;
   const divisor = x.read(0);
-  const [quotient, remainder] = x.call(
-    signed ? "divideSigned" : "divide",
-    x.gpr(REG.RDX),
-    x.gpr(REG.RAX),
-    divisor,
-    x.site(),
+  const high = x.gpr(REG.RDX);
+  const low = x.gpr(REG.RAX);
+  const isNarrow = signed
+    ? high.eq(low.shrS(63)).and(divisor.add(1).gtU(1))
+    : high.eqz().and(divisor.ne(0));
+  const quotient = f.var("i64");
+  const remainder = f.var("i64");
+  f.if(
+    isNarrow,
+    () => {
+      const q = f.let(signed ? low.divS(divisor) : low.divU(divisor));
+      f.set(quotient, q);
+      f.set(remainder, low.sub(q.mul(divisor)));
+    },
+    () => {
+      const name = signed ? "divideSigned" : "divide";
+      const [q, r] = x.call(name, high, low, divisor, x.site());
+      f.set(quotient, q);
+      f.set(remainder, r);
+    },
+    MOSTLY,
   );
-  writePair(x, 64, remainder, quotient);
+  writePair(x, 64, x.let(remainder.get()), x.let(quotient.get()));
   divisionFlags(x);
 }
 

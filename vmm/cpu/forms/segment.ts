@@ -259,7 +259,7 @@ function statusWord(): Form[] {
       // LMSW can set PE and never clears it.
       const kept = old.and(~LMSW_BITS | CR0_PE);
       x.call("writeCr0", kept.or(value), x.site());
-      x.endBlock();
+      x.goOn();
     }, { ...CODE, ends: true })
   );
   return [...stores, ...loads];

@@ -3,13 +3,14 @@
 // 11.4.1.1, 12.4, 12.10; vol. 2).
 
 import { type Form, form } from "../form.ts";
-import { i32, type I32Like, type V128 } from "../wasm/mod.ts";
+import { type I32, i32, type I32Like, type V128 } from "../wasm/mod.ts";
 import { sseBinary, sseUnary } from "../runtime/sse.ts";
 import { type Define, SSE, VectorEmitter, ZERO } from "../vector.ts";
 import {
   allTrue,
   F32,
   F64,
+  type FloatEmitter,
   type FloatFormat,
   type FloatOp,
   FORMATS,
@@ -76,13 +77,72 @@ function isFastResult(
     .binary("v128.and", isClean(format, exactZero, result));
 }
 
+/** `result`, which raised nothing but, maybe, PE where it is clean. */
+function rounded(
+  v: FloatEmitter,
+  clean: I32,
+  result: V128,
+  isExact: () => I32,
+  slow: () => Slow,
+): V128 {
+  const isClean = v.let(clean);
+  return v.unless(v.isUsual().and(isClean), result, () => {
+    const value = v.f.var("v128", result);
+    const flags = v.f.var("i32");
+    const isFast = v.f.ifValue(
+      isClean.and(v.isUsualIfExact()),
+      "i32",
+      isExact,
+      () => i32(0),
+    );
+    v.f.if(isFast.eqz(), () => {
+      const [found, raised] = slow();
+      v.f.set(value, found);
+      v.f.set(flags, raised);
+    });
+    return [value.get(), flags.get()];
+  });
+}
+
+function isSum(v: VectorEmitter, f: FloatFormat, a: V128, b: V128, r: V128) {
+  return v.call(f.bits === 32 ? "sseF32IsSum" : "sseF64IsSum", a, b, r)[0];
+}
+
+function isProduct(
+  v: VectorEmitter,
+  f: FloatFormat,
+  a: V128,
+  b: V128,
+  r: V128,
+) {
+  const name = f.bits === 32 ? "sseF32IsProduct" : "sseF64IsProduct";
+  return v.call(name, a, b, r)[0];
+}
+
+type IsExact = (
+  v: VectorEmitter,
+  f: FloatFormat,
+  a: V128,
+  b: V128,
+  r: V128,
+) => I32;
+
+const EXACT: Readonly<Record<keyof typeof ARITHMETIC, IsExact>> = {
+  add: isSum,
+  sub: (v, f, a, b, r) => isSum(v, f, a, b.binary("v128.xor", f.sign), r),
+  mul: isProduct,
+  div: (v, f, a, b, r) => isProduct(v, f, r, b, a),
+};
+
 function arithmetic(name: keyof typeof ARITHMETIC): FloatOp {
   return (v, format, isScalar, a, b) => {
     const result = v.let(a!.binary(op(format, name), b!));
     const clean = isFastResult(format, name, a!, b!, result);
-    return v.unless(
-      v.isUsual().and(allTrue(format, clean)),
+    return rounded(
+      v,
+      allTrue(format, clean),
       result,
+      () => EXACT[name](v, format, a!, b!, result),
       () => slowBinary(v, format, name, laneMask(format, isScalar), a!, b!),
     );
   };
@@ -107,9 +167,12 @@ const squareRoot: FloatOp = (v, format, isScalar, a) => {
   const clean = isNormal.binary("v128.or", isZero(format, a!));
   const name = format.bits === 32 ? "sqrtF32" : "sqrtF64";
   const count = i32(isScalar ? 1 : 128 / format.bits);
-  return v.unless(
-    v.isUsual().and(allTrue(format, clean)),
-    a!.unary(`${format.shape}.sqrt`),
+  const result = v.let(a!.unary(`${format.shape}.sqrt`));
+  return rounded(
+    v,
+    allTrue(format, clean),
+    result,
+    () => isProduct(v, format, result, result, a!),
     () => v.call("sseUnary", sseUnary(name), count, a!),
   );
 };
@@ -123,10 +186,11 @@ const addSubtract: FloatOp = (v, format, _isScalar, a, b) => {
       second,
       Array.from({ length: 16 }, (_, n) => n & bytes ? n + 16 : n),
     );
-  const negated = b!.binary("v128.xor", alternate(format.sign, ZERO));
+  const negated = v.let(b!.binary("v128.xor", alternate(format.sign, ZERO)));
   const result = v.let(a!.binary(op(format, "add"), negated));
   const clean = isFastResult(format, "add", a!, b!, result);
-  return v.unless(v.isUsual().and(allTrue(format, clean)), result, () => {
+  const isExact = () => isSum(v, format, a!, negated, result);
+  return rounded(v, allTrue(format, clean), result, isExact, () => {
     const [low, lowFlags] = slowBinary(v, format, "sub", even, a!, b!);
     const odd = format.all & ~even;
     const [high, highFlags] = slowBinary(v, format, "add", odd, a!, b!);

@@ -62,10 +62,11 @@ export function op(format: FloatFormat, name: string): SimdBinary {
   return `${format.shape}.${name}` as SimdBinary;
 }
 
-/** MXCSR: all exceptions masked, PE. */
-const USUAL = 0x1f80 | 0x20;
-/** With rounding control; FTZ and DAZ do not matter where nothing is denormal. */
-const USUAL_MASK = USUAL | 0x6000;
+/** MXCSR: all exceptions masked. */
+const MASKED = 0x1f80;
+const PE = 0x20;
+/** MXCSR: rounding control. FTZ and DAZ do not matter where nothing is denormal. */
+const ROUNDING = 0x6000;
 
 /** A slow path's result and exception flags. */
 export type Slow = readonly [V128, I32];
@@ -87,20 +88,25 @@ export class FloatEmitter extends VectorEmitter {
   /** Raises what was found, or makes it sticky. Nothing was written before. */
   settle(): void {
     const flags = this.#flags.get();
-    this.f.if(flags, () => {
+    this.f.rarely(flags, () => {
       this.call("sseExceptions", flags, this.x.site());
     });
   }
 
   /** All exceptions are masked, PE is set, and rounding is to nearest. */
   isUsual(): I32 {
-    return this.mxcsr().and(USUAL_MASK).eq(USUAL);
+    return this.mxcsr().and(MASKED | PE | ROUNDING).eq(MASKED | PE);
+  }
+
+  /** As `isUsual`, but PE need not be set: for what is exact. */
+  isUsualIfExact(): I32 {
+    return this.mxcsr().and(MASKED | ROUNDING).eq(MASKED);
   }
 
   /** `fast`, or what `slow` gives where the condition does not hold. */
   unless(isFast: I32, fast: V128, slow: () => Slow): V128 {
     const result = this.f.var("v128", fast);
-    this.f.if(isFast.eqz(), () => {
+    this.f.rarely(isFast.eqz(), () => {
       const [value, flags] = slow();
       this.f.set(result, value);
       this.note(flags);

@@ -5,7 +5,7 @@
 import { type Emitter, REG } from "../emitter.ts";
 import { type Form, form, type FormOptions, forms } from "../form.ts";
 import { MXCSR } from "../state.ts";
-import type { I32, I64 } from "../wasm/mod.ts";
+import { type I32, type I64, splat, type V128 } from "../wasm/mod.ts";
 import { VECTOR } from "../runtime/traps.ts";
 import {
   checkPending,
@@ -195,14 +195,12 @@ function toMmx(x: Emitter): void {
 
 // --- Masked stores ---------------------------------------------------------
 
-/** Writes the bytes of a register whose mask byte's top bit is set, at DS:[rDI]. */
-function maskedStore(x: Emitter, mask: I32, bytes: 8 | 16): void {
+/** Writes the bytes of a vector whose mask byte's top bit is set, at DS:[rDI]. */
+function maskedStore(x: Emitter, source: V128, mask: I32, bytes: 8 | 16): void {
   const { f } = x;
-  const { state } = x.cpu;
   // Operand 0 is the implied address: its field names its segment.
   const offset = x.gpr(REG.RDI, x.shape.address);
   const la = x.linearIn(x.fields.operand(0), offset, bytes, 1);
-  const source = x.register(1);
   const rest = f.var("i32", mask);
   // Pages are checked whatever the mask, as AMD's processors do.
   x.prepareWrite(la, bytes);
@@ -210,7 +208,8 @@ function maskedStore(x: Emitter, mask: I32, bytes: 8 | 16): void {
     f.loop((again) => {
       const n = f.let(rest.get().ctz());
       f.set(rest, rest.get().and(rest.get().sub(1)));
-      const byte = f.let(state.load(1, source.add(n)));
+      const chosen = source.binary("i8x16.swizzle", splat("i8x16", n));
+      const byte = chosen.lane("i8x16.extract_lane_u", 0).toI64U();
       x.store(1, la.add(n.toI64U()), byte);
       f.brIf(again, rest.get());
     });
@@ -218,16 +217,18 @@ function maskedStore(x: Emitter, mask: I32, bytes: 8 | 16): void {
 }
 
 function maskedVector(x: Emitter): void {
-  const mask = new VectorEmitter(x).readLow(2).test("i8x16.bitmask");
-  maskedStore(x, mask, 16);
+  const v = new VectorEmitter(x);
+  const source = v.readLow(1);
+  maskedStore(x, source, v.readLow(2).test("i8x16.bitmask"), 16);
 }
 
 // Unlike other stores' faults, this one's finds the x87 state changed already.
 function maskedMmx(x: Emitter): void {
   checkPending(x);
+  const source = readMmx(x, 1);
   const mask = readMmx(x, 2).test("i8x16.bitmask");
   enterMmx(x);
-  maskedStore(x, mask, 8);
+  maskedStore(x, source, mask, 8);
 }
 
 const MASKED: FormOptions = {

@@ -58,7 +58,7 @@ function registerMoves(): Form[] {
       form(`Mov_${kind}_r${size}`, (x) => {
         const number = registerNumber(x, 0, first);
         x.call(write, number, x.read(1), x.site());
-        x.endBlock();
+        x.goOn();
       }, ENDS),
     ])
   );
@@ -73,7 +73,7 @@ function clearTaskSwitched(x: Emitter): void {
   const cr0 = state.load32(0, CR0).and(~CR0_TS);
   x.f.do(state.store32(0, cr0, CR0));
   x.call("updateMode");
-  x.endBlock();
+  x.goOn();
 }
 
 // --- The interrupt flag and AC -----------------------------------------------------
@@ -139,14 +139,14 @@ function invalidatePcid(x: Emitter): void {
     x.let(x.shape.code === 64 ? next : next.and(0xffff_ffff)),
   );
   x.call("invalidatePcid", x.read(0), low, high, x.site());
-  x.endBlock();
+  x.goOn();
 }
 
 function translations(): Form[] {
   return [
     form("Invlpg_m", (x) => {
       x.call("invalidatePage", x.address(), x.site());
-      x.endBlock();
+      x.goOn();
     }, ENDS),
     ...forms(["Invpcid_r32_m128", "Invpcid_r64_m128"], invalidatePcid, ENDS),
     ...forms(["Invd", "Wbinvd", "Wbnoinvd"], (x) => requireCpl0(x)),

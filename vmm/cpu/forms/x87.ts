@@ -7,14 +7,27 @@ import type { Emitter } from "../emitter.ts";
 import { type Form, form, type FormOptions } from "../form.ts";
 import { relationOf } from "../flags.ts";
 import { codeNamed } from "../operands.ts";
+import { MODE } from "../mode.ts";
+import { SITE_STACK } from "../record.ts";
 import {
+  CS,
+  DS,
   FPU_CW,
+  FPU_FCS,
+  FPU_FDP,
+  FPU_FDS,
+  FPU_FIP,
+  FPU_FOP,
   FPU_TAGS,
   FPU_TOP,
+  MODE_KEY,
+  SEG_BASE,
+  SEG_SELECTOR,
+  SS,
   TLB_BASE,
   TLB_MODE_ALIGNED,
 } from "../state.ts";
-import { type I32, i32, type I64, type Width } from "../wasm/mod.ts";
+import { type I32, i32, type I64, i64, type Width } from "../wasm/mod.ts";
 import {
   X87_BINARY,
   X87_PAIR,
@@ -84,10 +97,25 @@ function sti(x: Emitter, name: string): I32 {
   return x.register(n);
 }
 
+// What FNSTENV is to tell of the instruction.
 function note(x: Emitter, name: string): void {
-  x.call("x87Note", x.let(lastOpcode(x, name)), x.rip());
-  const takesMemory = x.operands.some((o) => o.kind === "memory");
-  if (takesMemory) x.call("x87NoteData", x.address(), x.site());
+  const { f } = x;
+  const { state } = x.cpu;
+  f.do(state.store32(0, lastOpcode(x, name), FPU_FOP));
+  f.do(state.store64(0, x.rip(), FPU_FIP));
+  f.do(state.store32(0, state.load32(0, CS + SEG_SELECTOR), FPU_FCS));
+  if (x.operands.some((o) => o.kind === "memory")) noteData(x);
+}
+
+// Only whether the segment is SS is known here; others count as DS.
+function noteData(x: Emitter): void {
+  const { f } = x;
+  const { state } = x.cpu;
+  const slot = f.let(i32(SS).when(x.site().and(SITE_STACK), DS));
+  const is64Bit = state.load32(0, MODE_KEY).and(MODE.CODE).eq(2);
+  const base = i64(0).when(is64Bit, state.load64(slot, SEG_BASE));
+  f.do(state.store64(0, x.address().sub(base), FPU_FDP));
+  f.do(state.store32(0, state.load32(slot, SEG_SELECTOR), FPU_FDS));
 }
 
 /** A form that waits for errors and is noted once it has done its work. */

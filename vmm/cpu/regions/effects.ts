@@ -13,13 +13,14 @@ export type Effect = "pure" | "reads" | "writes" | "privilege";
 
 const EFFECTS: Readonly<Record<Effect, readonly RuntimeName[]>> = {
   pure: [
-    ...["multiply", "multiplySigned", "lockBus"] as const,
+    ...["productExceeds", "lockBus"] as const,
     ...["carriesBelow", "carriesOfSum", "carriesOfDifference"] as const,
     ...["depositBits", "extractBits", "crc8", "crc16"] as const,
     ...["crc32", "crc64", "timeStamp", "randomBits"] as const,
     ...["aesSubstitute", "aesInverseSubstitute"] as const,
     ...["carrylessMultiply", "sseUnary", "stringCompare"] as const,
-    ...["stringLength", "x87Status"] as const,
+    ...["sseF32IsSum", "sseF64IsSum", "sseF32IsProduct"] as const,
+    ...["sseF64IsProduct", "stringLength", "x87Status"] as const,
   ],
   reads: [
     ...["raise", "pageFault", "badAddress", "leave"] as const,
@@ -32,7 +33,7 @@ const EFFECTS: Readonly<Record<Effect, readonly RuntimeName[]>> = {
     ...["x87Binary", "x87BinaryMemory", "x87Unary", "x87Pair"] as const,
     ...["x87Reduce", "x87Split", "x87Compare", "x87CompareFlags"] as const,
     ...["x87CompareMemory", "x87Test", "x87Examine"] as const,
-    ...["x87Pending", "x87Note", "x87NoteData", "x87Signal"] as const,
+    ...["x87Pending", "x87Signal"] as const,
     ...["x87Turn", "x87Init", "x87Clear", "x87SetControl"] as const,
     ...["x87Load", "x87LoadRegister", "x87LoadConstant"] as const,
     ...["x87Store", "x87Stored", "x87StoreRegister"] as const,

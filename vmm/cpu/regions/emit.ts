@@ -16,7 +16,7 @@ import { REC_HANDLER, REC_LINK, SITE_OFFSET } from "../record.ts";
 import { STATUS } from "../runtime/traps.ts";
 import { reduceShape } from "../shape.ts";
 import { CODE_DROPPED, RECORD_STRIDE, RIP_BASE } from "../state.ts";
-import { i32, type I64, type Label } from "../wasm/mod.ts";
+import { i32, type I64, type Label, MOSTLY } from "../wasm/mod.ts";
 import { isPageKnown, type Node } from "./graph.ts";
 import { RegionFunction } from "./region_function.ts";
 import { Unsupported } from "./state_locals.ts";
@@ -149,12 +149,13 @@ class RegionEmitter {
   #branch(node: Node, owner: number, x: Emitter): void {
     const f = this.#f;
     const { state } = this.#module;
+    const to = node.edges.get(owner);
     const leave = () => {
       // The link may be set after this code was made.
       const link = f.let(state.load32(i32(owner), REC_LINK));
-      f.toRecord(link, branchTarget(x), x.fields.count().value ?? 0);
+      const count = x.fields.count().value ?? 0;
+      f.toRecord(link, branchTarget(x), count, to !== undefined);
     };
-    const to = node.edges.get(owner);
     if (to === undefined) return leave();
     if (f.hasWritten) f.rarely(state.load32(0, CODE_DROPPED), leave);
     const rip = branchTarget(x);
@@ -177,7 +178,7 @@ class RegionEmitter {
         isKnown ? isRight : isRight.and(f.leadsTo(rip, to.start)),
         () => this.#goOn(node, to, x, rip),
         undefined,
-        true,
+        MOSTLY,
       );
     }
     jumpOut(x, rip);
@@ -195,7 +196,7 @@ class RegionEmitter {
       f.owed += x.fields.count().value ?? 0;
       f.movePage(to.page - node.page, x.shape.code);
       if (label === undefined) return this.#tree(to);
-      f.showFlags();
+      f.joinFlags();
       if (to.order <= node.order) f.settleLoop(() => rip);
       else f.settleBudget();
       f.br(label);

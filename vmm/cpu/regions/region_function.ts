@@ -314,19 +314,27 @@ export class RegionFunction extends FunctionBuilder {
     return !this.#isDirect && isPure(value, 5) ? value : this.let(value);
   }
 
-  /** Makes the flags that were put off, for whoever may see them here. */
+  /** Makes the flags that were put off, for whoever may see them on a rare path. */
   showFlags(): void {
+    this.#makeFlags((value) => this.#smaller.get(value) ?? value);
+  }
+
+  /** Makes them where they may often be wanted: a call costs more than all else. */
+  joinFlags(): void {
+    this.#makeFlags((value) => value);
+  }
+
+  #makeFlags(form: (value: I64) => Expr): void {
     for (const word of FLAG_WORDS) {
       const value = this.#state.pending.get(word);
       if (value === undefined) continue;
-      const smaller = this.#smaller.get(value) ?? value;
-      super.do(this.#state.assign(word, smaller));
+      super.do(this.#state.assign(word, form(value)));
     }
   }
 
   /** Makes the flags that were put off for good. */
   settleFlags(): void {
-    this.showFlags();
+    this.joinFlags();
     this.#state.pending.clear();
   }
 
@@ -365,9 +373,14 @@ export class RegionFunction extends FunctionBuilder {
 
   // --- Ways out ------------------------------------------------------------
 
-  /** Goes on at a record, whose RIP is `rip`, after `count` more instructions. */
-  toRecord(record: I32, rip: I64, count: number): void {
-    this.showFlags();
+  /**
+   * Goes on at a record, whose RIP is `rip`, after `count` more instructions.
+   *
+   * @param isRare whether that hardly ever happens
+   */
+  toRecord(record: I32, rip: I64, count: number, isRare: boolean): void {
+    if (isRare) this.showFlags();
+    else this.joinFlags();
     this.set(this.#record, record);
     this.set(this.#rip, rip);
     if (count > 0) this.set(this.#owed, i32(this.owed + count));
@@ -402,7 +415,7 @@ export class RegionFunction extends FunctionBuilder {
 
   override returnCall(callee: FuncRef, ...values: Expr[]): void {
     if (callee.name !== "dispatch") throw new Unsupported(callee.name);
-    this.showFlags();
+    this.joinFlags();
     this.set(this.#rip, values[0] as I64);
     this.br(this.#toRip);
   }

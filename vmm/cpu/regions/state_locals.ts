@@ -1,6 +1,6 @@
-// Memory 0 as a region sees it: general registers, flags and a few words of the
-// engine are locals of its function, everything else is where `state.ts` has it.
-// A definition that reads or writes a register by its address works on the local.
+// Memory 0 as a region sees it: registers, flags and a few words of the engine are
+// locals of its function, everything else is where `state.ts` has it. A definition that
+// reads or writes a register by its address works on the local.
 
 import {
   EA,
@@ -12,21 +12,25 @@ import {
   ZERO,
 } from "../state.ts";
 import {
-  type AddressOf,
   type Expr,
-  type FunctionBuilder,
   I32,
   type I32Like,
   I64,
   i64,
   type I64Like,
-  localSet,
-  Memory,
   Stmt,
   type ValType,
   type Var,
   type Width,
 } from "../wasm/mod.ts";
+import {
+  constantAddress,
+  setLocal,
+  Unsupported,
+  VectorLocals,
+} from "./vector_locals.ts";
+
+export { Unsupported };
 
 /** A word of memory 0 that is a local. */
 interface Word {
@@ -49,9 +53,6 @@ export class FlagStore extends Stmt {
   }
 }
 
-/** Thrown where a definition cannot be part of a region. */
-export class Unsupported extends Error {}
-
 const GPR_END = GPR + 16 * 8;
 
 function isFlagWord(at: number): at is FlagWord {
@@ -66,32 +67,24 @@ const MASKS: Readonly<Record<Width, I64>> = {
 };
 
 /** Memory 0 with registers in locals. */
-export class StateLocals extends Memory<"i32"> {
-  readonly #f: FunctionBuilder;
+export class StateLocals extends VectorLocals {
   readonly #words = new Map<number, Word>();
   /** Flag words that were put off, by address. */
   readonly pending = new Map<FlagWord, I64>();
 
-  /** @param f the region's function */
-  constructor(f: FunctionBuilder) {
-    super(0, "i32");
-    this.#f = f;
-  }
-
   #word(at: number, type: ValType = "i64"): Word {
     let word = this.#words.get(at);
     if (word === undefined) {
-      word = { variable: this.#f.reserve(type), isWritten: false };
+      word = { variable: this.f.reserve(type), isWritten: false };
       this.#words.set(at, word);
     }
     return word;
   }
 
   // The address of a word that is a local: its registers begin at 8-byte steps.
-  #localAt(address: AddressOf<"i32">, offset: number): number | undefined {
-    const value = typeof address === "number" ? address : address.value;
-    if (value === undefined) return undefined;
-    const at = value + offset;
+  #localAt(address: I32Like, offset: number): number | undefined {
+    const at = constantAddress(address, offset);
+    if (at === undefined) return undefined;
     const isLocal = (at >= GPR && at < GPR_END) || at === EA ||
       at === RIP_BASE || isFlagWord(at) || (at >= ZERO && at < ZERO + 8);
     return isLocal ? at : undefined;
@@ -109,14 +102,14 @@ export class StateLocals extends Memory<"i32"> {
   /** Sets the base of RIP; its word in memory 0 is the caller's to set. */
   setBase(value: I64): Stmt {
     const { variable } = this.#word(RIP_BASE);
-    return new Stmt(localSet(variable.index), [value]);
+    return setLocal(variable.index, value);
   }
 
   /** Assigns a word's local now. */
   assign(at: number, value: Expr): Stmt {
     const word = this.#word(at);
     word.isWritten = true;
-    return new Stmt(localSet(word.variable.index), [value]);
+    return setLocal(word.variable.index, value);
   }
 
   override load(width: Width, address: I32Like, offset = 0): I64 {
@@ -179,48 +172,49 @@ export class StateLocals extends Memory<"i32"> {
     return this.assign(at & ~7, rest.or(i64(value).and(mask).shl(shift)));
   }
 
-  #refuse(address: I32Like, offset: number): void {
+  protected override refuse(address: I32Like, offset: number): void {
+    super.refuse(address, offset);
     if (this.#localAt(address, offset) !== undefined) {
       throw new Unsupported("A store of another kind to a register");
     }
   }
 
   override store32(address: I32Like, value: I32Like, offset = 0): Stmt {
-    this.#refuse(address, offset);
+    this.refuse(address, offset);
     return super.store32(address, value, offset);
   }
   override store8(address: I32Like, value: I32Like, offset = 0): Stmt {
-    this.#refuse(address, offset);
+    this.refuse(address, offset);
     return super.store8(address, value, offset);
   }
   override store16(address: I32Like, value: I32Like, offset = 0): Stmt {
-    this.#refuse(address, offset);
+    this.refuse(address, offset);
     return super.store16(address, value, offset);
   }
 
-  /** Loads every local that the region uses. */
-  enter(): void {
+  override enter(): void {
+    super.enter();
     for (const [at, { variable }] of this.#words) {
       if (at === EA) continue;
-      this.#f.set(
+      this.f.set(
         variable,
         variable.type === "i32" ? super.load32(0, at) : super.load(8, 0, at),
       );
     }
   }
 
-  /** Stores every local that the region writes. */
-  leave(): void {
+  override leave(): void {
+    super.leave();
     for (const [at, { variable, isWritten }] of this.#words) {
       if (!isWritten || at === EA) continue;
-      this.#f.do(super.store(8, 0, variable.get() as I64, at));
+      this.f.do(super.store(8, 0, variable.get() as I64, at));
     }
   }
 
   /** Loads the TLB's address again, after something that may have changed it. */
   renewTlb(): void {
     const { variable } = this.#word(TLB_BASE, "i32");
-    this.#f.set(variable, super.load32(0, TLB_BASE));
+    this.f.set(variable, super.load32(0, TLB_BASE));
   }
 }
 
@@ -230,13 +224,16 @@ export function isPure(value: Expr, most = MAX_PENDING): boolean {
 }
 
 /** Most instructions of a value that is put off. */
-const MAX_PENDING = 16;
+const MAX_PENDING = 20;
 
 // Infinity for what is not pure.
 function sizeIfPure(value: Expr, most: number): number {
   if (value.stable) return 1;
   const opcode = value.bytes[0]!;
-  const isNumeric = opcode === 0x1b || (opcode >= 0x45 && opcode <= 0xc4);
+  // Calls are only expressions where the function is pure.
+  const isCall = opcode === 0x10;
+  const isNumeric = opcode === 0x1b || isCall ||
+    (opcode >= 0x45 && opcode <= 0xc4);
   const traps = (opcode >= 0x6d && opcode <= 0x70) ||
     (opcode >= 0x7f && opcode <= 0x82) || (opcode >= 0xa8 && opcode <= 0xb1);
   if (

@@ -9,7 +9,7 @@ import {
   type I64,
   i64,
 } from "../wasm/mod.ts";
-import { TLB_BASE } from "../state.ts";
+import { BUS_HELD, TLB_BASE } from "../state.ts";
 import { crosses, dropCode, secondPage } from "./memory.ts";
 import { ACCESS_WRITE, NOT_RAM } from "./walk.ts";
 
@@ -83,7 +83,9 @@ function eachByte(
 /** Defines the functions of `BUS_SIGNATURES`. */
 export function defineBus(cpu: CpuModule): void {
   cpu.define("lockBus", (f) => {
-    f.call(cpu.host.busLock, f.param(0, "i32"));
+    const take = f.param(0, "i32");
+    f.do(cpu.state.store32(0, take, BUS_HELD));
+    f.call(cpu.host.busLock, take);
   });
   definePrepare(cpu);
   cpu.define("loadLocked", (f) => {

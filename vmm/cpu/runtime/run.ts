@@ -1,8 +1,14 @@
-// Entering threaded code, going on at a computed RIP, and deriving what depends
+// Going on at a computed RIP in threaded code, and deriving what depends
 // on the mode (mode key, privilege, TLB arrays) after control state changed.
 
 import type { CpuModule } from "../cpu_module.ts";
-import { type FunctionBuilder, type I32, i32, type I64 } from "../wasm/mod.ts";
+import {
+  type FunctionBuilder,
+  type I32,
+  i32,
+  type I64,
+  MOSTLY,
+} from "../wasm/mod.ts";
 import { FLAG } from "../flags.ts";
 import { MODE, MODE_BITS } from "../mode.ts";
 import {
@@ -66,12 +72,8 @@ const JUMP_GENERATION = JUMP_USER << 1;
 
 /** Signatures of the functions defined here. */
 export const RUN_SIGNATURES = {
-  /** Runs from a record until something wants TypeScript: `STATUS`. */
-  enter: { params: ["i32"], results: ["i32"] },
-  /** Runs from a RIP, as `enter`. Handlers tail-call it. */
+  /** Runs from a RIP until something wants TypeScript: `STATUS`. Handlers tail-call it. */
   dispatch: { params: ["i64"], results: ["i32"] },
-  /** `dispatch` behind the handler that `enter` guards. */
-  resume: { params: [], results: ["i32"] },
   /** Derives the mode key, the TLB arrays and the jump key. */
   updateMode: { params: [], results: [] },
   /** Derives the TLB arrays alone: after a change of CPL or AC. */
@@ -106,16 +108,12 @@ export function ifKnown(
   const { state } = cpu;
   const hit = state.load64(entry).eq(rip)
     .and(state.load32(entry, JUMP_ENTRY_KEY).eq(state.load32(0, JUMP_KEY)));
-  f.if(
-    hit,
-    () => {
-      const inPage = rip.add(state.load64(0, CS + SEG_BASE)).and(0xfff);
-      f.do(state.store64(0, rip.sub(inPage), RIP_BASE));
-      then(f.let(state.load32(entry, JUMP_RECORD)));
-    },
-    undefined,
-    true,
-  );
+  const go = () => {
+    const inPage = rip.add(state.load64(0, CS + SEG_BASE)).and(0xfff);
+    f.do(state.store64(0, rip.sub(inPage), RIP_BASE));
+    then(f.let(state.load32(entry, JUMP_RECORD)));
+  };
+  f.if(hit, go, undefined, MOSTLY);
 }
 
 function defineDispatch(cpu: CpuModule): void {
@@ -256,28 +254,10 @@ function defineUpdatePrivilege(cpu: CpuModule): void {
 
 /** Defines the functions of `RUN_SIGNATURES`. */
 export function defineRun(cpu: CpuModule): void {
-  const { state, fn } = cpu;
+  const { state } = cpu;
   defineDispatch(cpu);
   defineUpdateMode(cpu);
   defineUpdatePrivilege(cpu);
-  const guarded = (f: FunctionBuilder, body: () => I32) =>
-    f.try(
-      () => f.return(body()),
-      cpu.trap,
-      (kind) => f.return(kind),
-    );
-  cpu.define("enter", (f) =>
-    guarded(f, () => {
-      const record = f.param(0, "i32");
-      const handler = state.load32(record, REC_HANDLER);
-      const [status] = f.callIndirect(HANDLER_TYPE, handler, record);
-      return status;
-    }));
-  cpu.define(
-    "resume",
-    (f) =>
-      guarded(f, () => f.call(fn.dispatch, f.let(state.load64(0, RIP)))[0]),
-  );
   cpu.define("dropJumps", (f) => {
     const key = f.let(state.load32(0, JUMP_KEY).add(JUMP_GENERATION));
     // When the generation wraps, entries of long ago would match again.

@@ -5,6 +5,7 @@ import { BUS_SIGNATURES } from "./bus.ts";
 import { CONTROL_SIGNATURES } from "./control.ts";
 import { DEBUG_SIGNATURES } from "./debug.ts";
 import { DESCRIPTOR_SIGNATURES } from "./descriptors.ts";
+import { ENTRY_SIGNATURES } from "./entry.ts";
 import { EVENT_SIGNATURES } from "./events.ts";
 import { FAR_SIGNATURES } from "./far.ts";
 import { FRAME_SIGNATURES } from "./frames.ts";
@@ -19,6 +20,7 @@ import { SPACE_SIGNATURES } from "./spaces.ts";
 import { SSE_SIGNATURES } from "./sse.ts";
 import { SSE_COMPARE_SIGNATURES } from "./sse_compare.ts";
 import { SSE_CRYPTO_SIGNATURES } from "./sse_crypto.ts";
+import { SSE_EXACT_SIGNATURES } from "./sse_exact.ts";
 import { SSE_PRODUCT_SIGNATURES } from "./sse_products.ts";
 import { SSE_STRING_SIGNATURES } from "./sse_string.ts";
 import { STRING_SIGNATURES } from "./string.ts";
@@ -56,6 +58,7 @@ export const RUNTIME_SIGNATURES = {
   ...USER_SIGNATURES,
   ...SSE_SIGNATURES,
   ...SSE_COMPARE_SIGNATURES,
+  ...SSE_EXACT_SIGNATURES,
   ...SSE_PRODUCT_SIGNATURES,
   ...SSE_STRING_SIGNATURES,
   ...SSE_CRYPTO_SIGNATURES,
@@ -63,6 +66,7 @@ export const RUNTIME_SIGNATURES = {
   ...SPACE_SIGNATURES,
   ...DEBUG_SIGNATURES,
   ...DESCRIPTOR_SIGNATURES,
+  ...ENTRY_SIGNATURES,
   ...EVENT_SIGNATURES,
   ...FAR_SIGNATURES,
   ...FRAME_SIGNATURES,

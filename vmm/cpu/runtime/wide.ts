@@ -2,16 +2,14 @@
 // (Intel SDM vol. 2, DIV and IDIV for what raises #DE).
 
 import type { CpuModule } from "../cpu_module.ts";
-import { defineWide, type Wide } from "../softfloat/wide.ts";
+import { defineWide, signedHigh, type Wide } from "../softfloat/wide.ts";
 import { type FunctionBuilder, i32, type I64, i64 } from "../wasm/mod.ts";
 import { NO_ERROR_CODE, raise, VECTOR } from "./traps.ts";
 
 /** Signatures of the functions defined here. */
 export const WIDE_SIGNATURES = {
-  /** Unsigned product of two numbers: high, low. */
-  multiply: { params: ["i64", "i64"], results: ["i64", "i64"] },
-  /** Signed product of two numbers: high, low. */
-  multiplySigned: { params: ["i64", "i64"], results: ["i64", "i64"] },
+  /** 1 where the signed product of two numbers needs more than 64 bits, else 0. */
+  productExceeds: { params: ["i64", "i64"], results: ["i64"] },
   /** Unsigned high, low by divisor, site: quotient, remainder; or #DE. */
   divide: {
     params: ["i64", "i64", "i64", "i32"],
@@ -29,14 +27,11 @@ function divideError(cpu: CpuModule, f: FunctionBuilder): void {
   raise(cpu, f, site, i32(VECTOR.DE), i32(NO_ERROR_CODE));
 }
 
-function defineMultiplySigned(cpu: CpuModule): void {
-  cpu.define("multiplySigned", (f) => {
+function defineProduct(cpu: CpuModule): void {
+  cpu.define("productExceeds", (f) => {
     const a = f.param(0, "i64");
     const b = f.param(1, "i64");
-    const [high, low] = f.call(cpu.fn.multiply, a, b);
-    // A negative factor counts 2^64 too much, times the other one.
-    const tooMuch = b.and(a.shrS(63)).add(a.and(b.shrS(63)));
-    f.return(high.sub(tooMuch), low);
+    f.return(signedHigh(f, a, b).ne(a.mul(b).shrS(63)).toI64U());
   });
 }
 
@@ -98,10 +93,7 @@ function defineDivideSigned(cpu: CpuModule): void {
 /** Defines the functions of `WIDE_SIGNATURES`. */
 export function defineWideArithmetic(cpu: CpuModule): void {
   const wide = defineWide(cpu.m);
-  cpu.define("multiply", (f) => {
-    f.returnCall(wide.mul, f.param(0, "i64"), f.param(1, "i64"));
-  });
-  defineMultiplySigned(cpu);
+  defineProduct(cpu);
   defineDivide(cpu, wide);
   defineDivideSigned(cpu);
 }

@@ -8,9 +8,19 @@ import {
   type FunctionBuilder,
   type I32,
   i32,
+  type I64,
   i64,
 } from "../wasm/mod.ts";
-import { C1, C2, type SoftFloat, type X87Result } from "../softfloat/mod.ts";
+import {
+  C1,
+  C2,
+  fastProduct,
+  fastQuotient,
+  fastSum,
+  type SoftFloat,
+  whereNormal,
+  type X87Result,
+} from "../softfloat/mod.ts";
 import {
   indefinite,
   OVERFLOW,
@@ -86,16 +96,64 @@ function arithmetic(
   ]);
 }
 
+/** Computes a op b, commits and returns where nothing about it is special. */
+function quickly(
+  f: FunctionBuilder,
+  { wide }: Builder,
+  s: X87Stack,
+  op: I32,
+  [a, b]: readonly [Number, Number],
+  commit: (value: Value) => void,
+): void {
+  const cw = f.let(s.control());
+  whereNormal(f, cw, [a, b], () => {
+    const sig = f.var("i64");
+    const se = f.var("i32");
+    const flags = f.var("i32");
+    f.block((slow) => {
+      f.block((end) => {
+        const done = (...[x, y, z]: [I64, I32, I32]) => {
+          f.set(sig, x);
+          f.set(se, y);
+          f.set(flags, z);
+          f.br(end);
+        };
+        const [ab, ba] = [{ f, a, b, cw, done }, { f, a: b, b: a, cw, done }];
+        f.switch(op, [
+          () => fastSum(ab, false),
+          () => fastProduct(ab),
+          () => fastSum(ab, true),
+          () => fastSum(ba, true),
+          () => fastQuotient(ab, wide),
+          () => fastQuotient(ba, wide),
+        ]);
+        f.br(slow);
+      });
+      commit({ sig: sig.get(), se: se.get(), flags: flags.get() });
+      f.return();
+    });
+  });
+}
+
 function defineBinary(b: Builder): void {
   const { cpu } = b;
   cpu.define("x87Binary", (f) => {
     const s = new X87Stack(cpu, f);
     const [to, from] = [s.slot(f.param(1, "i32")), s.slot(f.param(2, "i32"))];
-    const empty = s.isEmpty(to).or(s.isEmpty(from));
-    const result = s.unless(empty, () => {
-      const op = f.param(0, "i32");
-      return arithmetic(f, b, s, op, s.read(to), s.read(from));
-    });
+    const empty = f.let(s.isEmpty(to).or(s.isEmpty(from)));
+    const op = f.param(0, "i32");
+    f.if(
+      empty.eqz(),
+      () =>
+        quickly(f, b, s, op, [s.read(to), s.read(from)], (value) => {
+          s.replace(to, value);
+          s.popTimes(f.param(3, "i32"));
+        }),
+    );
+    const result = s.unless(
+      empty,
+      () => arithmetic(f, b, s, op, s.read(to), s.read(from)),
+    );
     f.if(s.signal(result.flags), () => f.return());
     s.write(to, result.sig, result.se);
     s.popTimes(f.param(3, "i32"));
@@ -104,8 +162,11 @@ function defineBinary(b: Builder): void {
     const s = new X87Stack(cpu, f);
     const to = s.slot(0);
     const result = s.unless(s.isEmpty(to), () => {
+      const op = f.param(0, "i32");
       const operand = widen(f, b, f.param(1, "i32"), f.param(2, "i64"));
-      return arithmetic(f, b, s, f.param(0, "i32"), s.read(to), operand);
+      const first = s.read(to);
+      quickly(f, b, s, op, [first, operand], (value) => s.replace(to, value));
+      return arithmetic(f, b, s, op, first, operand);
     });
     f.if(s.signal(result.flags), () => f.return());
     s.write(to, result.sig, result.se);
@@ -263,7 +324,7 @@ function defineSplit(b: Builder): void {
 
 /** Defines the functions of `X87_ARITHMETIC_SIGNATURES`. */
 export function defineX87Arithmetic(cpu: CpuModule, soft: SoftFloat): void {
-  const b = { cpu, x87: soft.x87 };
+  const b = { cpu, x87: soft.x87, wide: soft.wide };
   defineBinary(b);
   defineUnary(b);
   definePairs(b);

@@ -2,7 +2,15 @@
 
 import type { CpuModule } from "../cpu_module.ts";
 import { type FunctionBuilder, type I32, i32, i64 } from "../wasm/mod.ts";
-import { C0, C1, C2, C3, type SoftFloat, type X87 } from "../softfloat/mod.ts";
+import {
+  C0,
+  C1,
+  C2,
+  C3,
+  fastCompare,
+  type SoftFloat,
+  type X87,
+} from "../softfloat/mod.ts";
 import { UNDERFLOW, X87Stack } from "./x87_stack.ts";
 import { type Builder, CODES, type Number, widen } from "./x87_values.ts";
 
@@ -43,7 +51,14 @@ function compare(
       f.set(relation, found);
       f.set(flags, raised);
     };
-    f.if(quiet, put(x87.compareQuiet), put(x87.compareSignalling));
+    f.block((end) => {
+      fastCompare(f, a, b, (found) => {
+        f.set(relation, found);
+        f.set(flags, i32(0));
+        f.br(end);
+      });
+      f.if(quiet, put(x87.compareQuiet), put(x87.compareSignalling));
+    });
   });
   return { relation: f.let(relation.get()), flags: f.let(flags.get()) };
 }
@@ -115,6 +130,6 @@ function defineExamine(cpu: CpuModule): void {
 
 /** Defines the functions of `X87_COMPARE_SIGNATURES`. */
 export function defineX87Compares(cpu: CpuModule, soft: SoftFloat): void {
-  defineCompares({ cpu, x87: soft.x87 });
+  defineCompares({ cpu, x87: soft.x87, wide: soft.wide });
   defineExamine(cpu);
 }

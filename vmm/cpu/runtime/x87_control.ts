@@ -2,12 +2,10 @@
 // tells of the last instruction, pending errors (Intel SDM vol. 1, 8.1).
 
 import type { CpuModule } from "../cpu_module.ts";
-import { i32, i64 } from "../wasm/mod.ts";
+import { i32 } from "../wasm/mod.ts";
 import { C1 } from "../softfloat/mod.ts";
 import {
   CR0,
-  CS,
-  DS,
   FPU_CW,
   FPU_FCS,
   FPU_FDP,
@@ -17,13 +15,7 @@ import {
   FPU_SW,
   FPU_TAGS,
   FPU_TOP,
-  MODE_KEY,
-  SEG_BASE,
-  SEG_SELECTOR,
-  SS,
 } from "../state.ts";
-import { MODE } from "../mode.ts";
-import { SITE_STACK } from "../record.ts";
 import { NO_ERROR_CODE, raise, VECTOR } from "./traps.ts";
 import { CR0_NE } from "./walk.ts";
 import { SUMMARY, X87Stack } from "./x87_stack.ts";
@@ -33,10 +25,6 @@ import { CODES } from "./x87_values.ts";
 export const X87_CONTROL_SIGNATURES = {
   /** Raises #MF for a pending exception: site. */
   x87Pending: { params: ["i32"], results: [] },
-  /** Notes the instruction for FNSTENV: last opcode, RIP. */
-  x87Note: { params: ["i32", "i64"], results: [] },
-  /** Notes the instruction's operand: linear address, site. */
-  x87NoteData: { params: ["i64", "i32"], results: [] },
   /**
    * Makes exceptions sticky: flags, mask of the condition codes that they replace.
    * Answers whether an unmasked IE, DE or ZE forbids the result.
@@ -89,7 +77,7 @@ function defineState(cpu: CpuModule): void {
   });
 }
 
-function defineNotes(cpu: CpuModule): void {
+function definePending(cpu: CpuModule): void {
   const { state } = cpu;
   cpu.define("x87Pending", (f) => {
     // Without CR0.NE the error goes to a pin, which has no interrupt behind it
@@ -100,23 +88,10 @@ function defineNotes(cpu: CpuModule): void {
         raise(cpu, f, f.param(0, "i32"), i32(VECTOR.MF), i32(NO_ERROR_CODE)),
     );
   });
-  cpu.define("x87Note", (f) => {
-    f.do(state.store32(0, f.param(0, "i32"), FPU_FOP));
-    f.do(state.store64(0, f.param(1, "i64"), FPU_FIP));
-    f.do(state.store32(0, state.load32(0, CS + SEG_SELECTOR), FPU_FCS));
-  });
-  cpu.define("x87NoteData", (f) => {
-    // Only whether the segment is SS is known here; others count as DS.
-    const slot = f.let(i32(SS).when(f.param(1, "i32").and(SITE_STACK), DS));
-    const is64Bit = state.load32(0, MODE_KEY).and(MODE.CODE).eq(2);
-    const base = i64(0).when(is64Bit, state.load64(slot, SEG_BASE));
-    f.do(state.store64(0, f.param(0, "i64").sub(base), FPU_FDP));
-    f.do(state.store32(0, state.load32(slot, SEG_SELECTOR), FPU_FDS));
-  });
 }
 
 /** Defines the functions of `X87_CONTROL_SIGNATURES`. */
 export function defineX87Control(cpu: CpuModule): void {
   defineState(cpu);
-  defineNotes(cpu);
+  definePending(cpu);
 }

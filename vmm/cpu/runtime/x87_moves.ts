@@ -11,11 +11,19 @@ import {
   type Var,
 } from "../wasm/mod.ts";
 import {
+  C1,
   constantSignificand,
+  F32_FORMAT,
+  F64_FORMAT,
+  fastInteger,
+  fastNarrow,
+  fastWiden,
   IE,
   OE,
+  PE,
   type SoftFloat,
   UE,
+  whereNormal,
   X87_CONSTANTS,
 } from "../softfloat/mod.ts";
 import {
@@ -86,17 +94,43 @@ function pushValue(f: FunctionBuilder, s: X87Stack, value: () => Value): void {
   s.push(found);
 }
 
+/** Pushes what memory holds and returns, where nothing about it is special. */
+function loadQuickly(f: FunctionBuilder, s: X87Stack): void {
+  const low = f.param(1, "i64");
+  const push = (sig: I64, se: I32) => {
+    s.clearCode();
+    s.push({ sig, se, flags: i32(0) });
+    f.return();
+  };
+  const integer = (bits: number) => () =>
+    fastInteger(f, f.let(low.shl(64 - bits).shrS(64 - bits)), push);
+  f.if(s.isEmptyAt(-1), () => {
+    f.switch(f.param(0, "i32"), [
+      () => fastWiden(f, F32_FORMAT, low, push),
+      () => fastWiden(f, F64_FORMAT, low, push),
+      ...[16, 32, 64].map(integer),
+      () => push(low, f.param(2, "i32")),
+    ], () => {});
+  });
+}
+
 function defineLoads(b: Builder): void {
   const { cpu } = b;
   cpu.define("x87Load", (f) => {
     const s = new X87Stack(cpu, f);
+    loadQuickly(f, s);
     pushValue(f, s, () => loaded(f, b));
   });
   cpu.define("x87LoadRegister", (f) => {
     const s = new X87Stack(cpu, f);
     const from = s.slot(f.param(0, "i32"));
     const missing = s.isEmpty(from);
-    const full = s.isEmptyAt(-1).eqz();
+    const full = f.let(s.isEmptyAt(-1).eqz());
+    f.if(missing.or(full).eqz(), () => {
+      s.clearCode();
+      s.push({ ...s.read(from), flags: i32(0) });
+      f.return();
+    });
     // A missing operand counts before a full stack.
     const value = s.unless(missing, () => {
       const fault = indefinite(OVERFLOW);
@@ -156,10 +190,29 @@ const STORE_STOPS = 7 | OE | UE;
 /** Marks flags that forbid a store. */
 const FORBIDDEN = 1 << 31;
 
+/** Returns what a float is in memory, where nothing about it is special. */
+function storeQuickly(f: FunctionBuilder, s: X87Stack): void {
+  const kind = f.param(0, "i32");
+  const slot = s.slot(0);
+  const isFloat = kind.ltU(X87_MEMORY.indexOf("int16"));
+  f.if(isFloat.and(s.isEmpty(slot).eqz()), () => {
+    const number = s.read(slot);
+    whereNormal(f, s.control(), [number], () => {
+      const done = (bits: I64, flags: I32) => f.return(bits, i32(0), flags);
+      f.if(
+        kind,
+        () => fastNarrow(f, F64_FORMAT, number, done),
+        () => fastNarrow(f, F32_FORMAT, number, done),
+      );
+    });
+  });
+}
+
 function defineStores(b: Builder): void {
   const { cpu } = b;
   cpu.define("x87Store", (f) => {
     const s = new X87Stack(cpu, f);
+    storeQuickly(f, s);
     const low = f.var("i64");
     const high = f.var("i32");
     const flags = f.var("i32", i32(UNDERFLOW));
@@ -175,7 +228,11 @@ function defineStores(b: Builder): void {
   cpu.define("x87Stored", (f) => {
     const s = new X87Stack(cpu, f);
     const flags = f.param(0, "i32");
-    f.drop(s.signal(flags));
+    f.if(
+      flags.and(~(PE | C1)),
+      () => f.drop(s.signal(flags)),
+      () => s.rounded(flags),
+    );
     f.if(flags.ltS(0), () => f.return());
     s.popTimes(f.param(1, "i32"));
   });
@@ -279,6 +336,12 @@ function defineMoves(cpu: CpuModule): void {
   cpu.define("x87Exchange", (f) => {
     const s = new X87Stack(cpu, f);
     const [a, b] = [s.slot(0), s.slot(f.param(0, "i32"))];
+    f.if(s.isEmpty(a).or(s.isEmpty(b)).eqz(), () => {
+      const [x, y] = [s.read(a), s.read(b)];
+      s.replace(a, { ...y, flags: i32(0) });
+      s.replace(b, { ...x, flags: i32(0) });
+      f.return();
+    });
     const read = (slot: I32) =>
       s.unless(s.isEmpty(slot), () => ({ ...s.read(slot), flags: i32(0) }));
     const [x, y] = [read(a), read(b)];
@@ -307,7 +370,7 @@ function defineMoves(cpu: CpuModule): void {
 
 /** Defines the functions of `X87_MOVE_SIGNATURES`. */
 export function defineX87Moves(cpu: CpuModule, soft: SoftFloat): void {
-  const b = { cpu, x87: soft.x87 };
+  const b = { cpu, x87: soft.x87, wide: soft.wide };
   defineLoads(b);
   defineStores(b);
   defineQuietStore(cpu);

@@ -11,7 +11,7 @@ import {
   i64,
 } from "../wasm/mod.ts";
 import { FPR, FPU_CW, FPU_SW, FPU_TAGS, FPU_TOP } from "../state.ts";
-import { C1, DE, DEFAULT_NAN, IE, ZE } from "../softfloat/mod.ts";
+import { C1, DE, DEFAULT_NAN, IE, PE, ZE } from "../softfloat/mod.ts";
 
 /** Stack fault: with IE, the operand or the place for the result was missing. */
 export const SF = 0x40;
@@ -87,11 +87,34 @@ export class X87Stack {
 
   /** Writes a physical register, which is then not empty. */
   write(slot: I32, sig: I64, se: I32): void {
+    this.#put(slot, sig, se);
+    this.#set(FPU_TAGS, this.#get(FPU_TAGS).or(i32(1).shl(slot)));
+  }
+
+  /** Replaces a number that is there by a result that was at most rounded. */
+  replace(slot: I32, { sig, se, flags }: Value): void {
+    this.rounded(flags);
+    this.#put(slot, sig, se);
+  }
+
+  #put(slot: I32, sig: I64, se: I32): void {
     const { state } = this.cpu;
     const address = this.f.let(this.address(slot));
     this.f.do(state.store64(address, sig));
     this.f.do(state.store16(address, se, 8));
-    this.#set(FPU_TAGS, this.#get(FPU_TAGS).or(i32(1).shl(slot)));
+  }
+
+  /** Makes PE sticky and sets C1: `signal` where nothing else can be. */
+  rounded(flags: I32): void {
+    const unmasked = this.control().xor(-1).and(PE);
+    const status = this.f.let(this.#get(FPU_SW).and(~C1).or(flags));
+    const summary = i32(SUMMARY).when(status.and(unmasked), 0);
+    this.#set(FPU_SW, status.or(summary));
+  }
+
+  /** `signal` where nothing is to be told. */
+  clearCode(): void {
+    this.#set(FPU_SW, this.#get(FPU_SW).and(~C1));
   }
 
   /** Writes ST(i). */

@@ -9,7 +9,7 @@ import {
   i32,
   type I64,
 } from "../wasm/mod.ts";
-import { C0, C1, C2, C3, type X87 } from "../softfloat/mod.ts";
+import { C0, C1, C2, C3, type Wide, type X87 } from "../softfloat/mod.ts";
 import type { Value } from "./x87_stack.ts";
 
 /** What memory can hold. */
@@ -32,6 +32,8 @@ export interface Builder {
   readonly cpu: CpuModule;
   /** the arithmetic */
   readonly x87: X87;
+  /** 128-bit integers */
+  readonly wide: Wide;
 }
 
 /** All condition codes. */

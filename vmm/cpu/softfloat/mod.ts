@@ -15,10 +15,14 @@ import { defineX87Atan, type X87Atan } from "./x87_atan.ts";
 import { defineX87Convert, type X87Convert } from "./x87_convert.ts";
 import { defineX87Log, type X87Log } from "./x87_log.ts";
 import { defineOperands } from "./x87_operand.ts";
+import type { Wide } from "./wide.ts";
 import { defineX87Remainder, type X87Remainder } from "./x87_remainder.ts";
 import { defineX87Trig, type X87Trig } from "./x87_trig.ts";
 
 export * from "./format.ts";
+export { type Wide } from "./wide.ts";
+export * from "./x87_fast.ts";
+export * from "./x87_fast_moves.ts";
 export { type SseFormat, type SseResult } from "./sse.ts";
 export { type X87Arithmetic } from "./x87_arith.ts";
 export { type X87Atan } from "./x87_atan.ts";
@@ -45,6 +49,8 @@ export interface SoftFloat {
   readonly f64: SseFormat;
   /** the x87 */
   readonly x87: X87;
+  /** 128-bit integers */
+  readonly wide: Wide;
 }
 
 /** Defines all functions in a module. */
@@ -54,6 +60,7 @@ export function defineSoftFloat(m: ModuleBuilder): SoftFloat {
   const b = { m, core, operands: defineOperands(m), w };
   return {
     ...defineSse(m, core),
+    wide: core.wide,
     x87: {
       ...defineX87Arithmetic(b),
       ...defineX87Remainder(b),

@@ -58,9 +58,8 @@ export function defineWide(m: ModuleBuilder): Wide {
   };
 }
 
-function emitMul(f: FunctionBuilder): void {
-  const a = f.param(0, "i64");
-  const b = f.param(1, "i64");
+/** The high half of the unsigned product of two kept numbers. */
+export function unsignedHigh(f: FunctionBuilder, a: I64, b: I64): I64 {
   const a0 = f.let(a.and(MASK32));
   const a1 = f.let(a.shrU(32));
   const b0 = f.let(b.and(MASK32));
@@ -68,7 +67,21 @@ function emitMul(f: FunctionBuilder): void {
   // Neither sum overflows: (2^32 - 1)^2 + 2^32 - 1 < 2^64.
   const mid = f.let(a1.mul(b0).add(a0.mul(b0).shrU(32)));
   const mid2 = f.let(a0.mul(b1).add(mid.and(MASK32)));
-  f.return(a1.mul(b1).add(mid.shrU(32)).add(mid2.shrU(32)), a.mul(b));
+  return a1.mul(b1).add(mid.shrU(32)).add(mid2.shrU(32));
+}
+
+/** The high half of the signed product of two kept numbers. */
+export function signedHigh(f: FunctionBuilder, a: I64, b: I64): I64 {
+  // A negative factor counts 2^64 too much, times the other one.
+  const tooMuch = b.and(a.shrS(63)).add(a.and(b.shrS(63)));
+  return unsignedHigh(f, a, b).sub(tooMuch);
+}
+
+function emitMul(f: FunctionBuilder): void {
+  const a = f.param(0, "i64");
+  const b = f.param(1, "i64");
+  const high = f.let(unsignedHigh(f, a, b));
+  f.return(high, a.mul(b));
 }
 
 /** (96-bit numerator as 64 + 32 bits, divisor) to 32-bit digit, remainder. */

@@ -72,6 +72,19 @@ function localGet<T extends ValType>(
   return (known[index] ??= make() as Expr) as Expr as ExprOf[T];
 }
 
+/** The condition of a branch mostly does not hold: see `Hint`. */
+export const RARELY = 0;
+/** The condition of a branch mostly holds. */
+export const MOSTLY = 1;
+/**
+ * Whether the condition of a branch holds (WebAssembly's branch hinting): the engine
+ * keeps what is rare out of the way, its spills of registers above all.
+ */
+export type Hint = typeof RARELY | typeof MOSTLY;
+
+/** Where in a body a branch with a hint is. */
+export type HintAt = readonly [number, Hint];
+
 /** A local of a type. */
 export type Local = readonly [ValType, number];
 
@@ -82,24 +95,18 @@ export interface Mark {
   readonly scope: Local[] | undefined;
 }
 
-/** A branch that nearly always goes one way. */
-export interface BranchHint {
-  /** where the branch's instruction is, in bytes from where the body began */
-  readonly at: number;
-  /** whether its condition holds nearly always, or nearly never */
-  readonly isLikely: boolean;
-}
-
 /** Builds one function body. */
 export class FunctionBuilder {
   #out = new Writer(256);
-  #hints: BranchHint[] = [];
-  #front: { out: Writer; hints: BranchHint[] } | undefined;
+  #front: Writer | undefined;
   readonly #locals: ValType[] = [];
   readonly #reserved = new Set<number>();
   #free: ByType<number> = noLocals();
   #scope: Local[] | undefined;
   #depth = 0;
+  #hints: HintAt[] = [];
+  #frontHints: readonly HintAt[] = [];
+  #trappedAt = -1;
 
   /**
    * @param module the module it belongs to, which interns its types
@@ -147,13 +154,15 @@ export class FunctionBuilder {
 
   /** Makes code that runs before all there is so far. */
   prologue(build: () => void): void {
-    const rest = { out: this.#out, hints: this.#hints };
+    const rest = this.#out;
+    const hints = this.#hints;
     this.#out = new Writer(256);
     this.#hints = [];
     build();
-    this.#front = { out: this.#out, hints: this.#hints };
-    this.#out = rest.out;
-    this.#hints = rest.hints;
+    this.#front = this.#out;
+    this.#frontHints = this.#hints;
+    this.#out = rest;
+    this.#hints = hints;
   }
 
   /** Where the body ends now. */
@@ -168,7 +177,7 @@ export class FunctionBuilder {
   /** Takes back what was appended since a mark was made. */
   rewind(mark: Mark): void {
     this.#out.cut(mark.length);
-    while ((this.#hints.at(-1)?.at ?? -1) >= mark.length) this.#hints.pop();
+    while ((this.#hints.at(-1)?.[0] ?? -1) >= mark.length) this.#hints.pop();
     this.#depth = mark.depth;
     this.#scope = mark.scope?.slice();
   }
@@ -291,16 +300,14 @@ export class FunctionBuilder {
   }
 
   /**
-   * Conditional statements. A constant condition leaves only one arm.
-   *
-   * @param isLikely whether the condition holds nearly always, or nearly never: what
-   *   is seldom executed is compiled apart, and holds no registers
+   * Conditional statements. A constant condition leaves only one arm. What ends in
+   * `unreachable` is rare without being called so.
    */
   if(
     condition: I32Like,
     then: () => void,
     otherwise?: () => void,
-    isLikely?: boolean,
+    hint?: Hint,
   ): void {
     const c = i32(condition);
     if (c.value !== undefined) {
@@ -309,11 +316,13 @@ export class FunctionBuilder {
       return;
     }
     c.emit(this.#out);
-    if (isLikely !== undefined) {
-      this.#hints.push({ at: this.#out.length, isLikely });
-    }
+    const at = this.#out.length;
+    const place = this.#hints.push([at, hint ?? MOSTLY]) - 1;
     this.#nested(0x04, () => {
       then();
+      const isRare = this.#out.length === this.#trappedAt;
+      if (isRare) this.#hints[place] = [at, RARELY];
+      else if (hint === undefined) this.#hints.splice(place, 1);
       if (otherwise !== undefined) {
         this.#out.byte(0x05);
         otherwise();
@@ -321,22 +330,18 @@ export class FunctionBuilder {
     });
   }
 
-  /** Statements for a condition that nearly never holds. */
-  rarely(condition: I32Like, then: () => void): void {
-    this.if(condition, then, undefined, false);
+  /** What is done where a condition holds, which is rare. */
+  rarely(condition: I32Like, body: () => void): void {
+    this.if(condition, body, undefined, RARELY);
   }
 
-  /**
-   * A value that depends on a condition; only the arm taken is evaluated.
-   *
-   * @param isLikely as for `if`
-   */
+  /** A value that depends on a condition; only the arm taken is evaluated. */
   ifValue<T extends ValType>(
     condition: I32Like,
     type: T,
     then: () => ExprOf[T],
     otherwise: () => ExprOf[T],
-    isLikely?: boolean,
+    hint?: Hint,
   ): ExprOf[T] {
     const c = i32(condition);
     if (c.value !== undefined) {
@@ -350,7 +355,7 @@ export class FunctionBuilder {
       c,
       () => this.set(result, then()),
       () => this.set(result, otherwise()),
-      isLikely,
+      hint,
     );
     return localGet(type, index, true);
   }
@@ -362,8 +367,9 @@ export class FunctionBuilder {
   }
 
   /** Branches to a label where `condition` is not zero. */
-  brIf(label: Label, condition: I32Like): void {
+  brIf(label: Label, condition: I32Like, hint?: Hint): void {
     i32(condition).emit(this.#out);
+    if (hint !== undefined) this.#hints.push([this.#out.length, hint]);
     this.#out.byte(0x0d);
     this.#out.u(this.#depth - 1 - label.depth);
   }
@@ -411,6 +417,7 @@ export class FunctionBuilder {
   /** Traps. */
   unreachable(): void {
     this.#out.byte(0x00);
+    this.#trappedAt = this.#out.length;
   }
 
   #arguments(callee: FuncType, values: readonly Expr[]): void {
@@ -516,15 +523,14 @@ export class FunctionBuilder {
 
   /** Bytes of the body so far. */
   get length(): number {
-    return this.#out.length + (this.#front?.out.length ?? 0);
+    return this.#out.length + (this.#front?.length ?? 0);
   }
 
   /**
-   * Appends the function's entry in the code section, without its length.
-   *
-   * @returns its branch hints, by offset in the entry
+   * The function's entry in the code section, without its length. Answers where in it
+   * branches are that have hints.
    */
-  encode(out: Writer): readonly BranchHint[] {
+  encode(out: Writer): readonly HintAt[] {
     const groups: [number, ValType][] = [];
     for (const type of this.#locals) {
       const last = groups.at(-1);
@@ -536,19 +542,21 @@ export class FunctionBuilder {
       out.u(count);
       out.byte(VAL_TYPE_CODE[type]);
     }
-    const hints: BranchHint[] = [];
-    for (const part of [this.#front, { out: this.#out, hints: this.#hints }]) {
-      if (part === undefined) continue;
-      const start = out.length;
-      for (const hint of part.hints) {
-        hints.push({ ...hint, at: start + hint.at });
-      }
-      out.copy(part.out.bytes);
-    }
+    const front = out.length;
+    if (this.#front !== undefined) out.copy(this.#front.bytes);
+    const body = out.length;
+    out.copy(this.#out.bytes);
     // Every path returns or tail-calls explicitly where there are results.
     if (this.type.results.length > 0) out.byte(0x00);
     out.byte(0x0b);
-    return hints;
+    const moved = (by: number) => ([at, hint]: HintAt): HintAt => [
+      at + by,
+      hint,
+    ];
+    return [
+      ...this.#frontHints.map(moved(front)),
+      ...this.#hints.map(moved(body)),
+    ];
   }
 }
 

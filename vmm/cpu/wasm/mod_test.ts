@@ -6,6 +6,8 @@ import {
   i32,
   i64,
   ModuleBuilder,
+  MOSTLY,
+  RARELY,
   splat,
   v128i64,
 } from "./mod.ts";
@@ -234,4 +236,39 @@ Deno.test("module: misuse is refused with what is wrong", () => {
   const open = new ModuleBuilder();
   open.declare("never", [], []);
   assertThrows(() => open.encode(), Error, "never");
+});
+
+Deno.test("module: branch hints tell where a branch is and what it does", () => {
+  const m = new ModuleBuilder();
+  exported(
+    m,
+    m.func("check", ["i32"], ["i32"], (f) => {
+      const n = f.param(0, "i32");
+      f.if(n.eqz(), () => f.return(i32(7)));
+      f.if(n.ltS(0), () => f.unreachable());
+      f.block((end) => f.brIf(end, n.eq(1), MOSTLY));
+      f.rarely(n.eq(2), () => f.return(i32(9)));
+      f.return(n);
+    }),
+  );
+  const module = new WebAssembly.Module(m.encode());
+  const [section] = WebAssembly.Module.customSections(
+    module,
+    "metadata.code.branch_hint",
+  );
+  // No locals: the body begins with the count of 0.
+  const first = 1 + 3 + 6; // local.get, i32.eqz, if ... end
+  assertEquals(
+    [...new Uint8Array(section!)],
+    [
+      ...[1, 0, 3],
+      ...[first + 5, 1, RARELY],
+      ...[first + 5 + 4 + 7, 1, MOSTLY],
+      ...[first + 5 + 4 + 7 + 3 + 5, 1, RARELY],
+    ],
+  );
+  const { check } = new WebAssembly.Instance(module).exports as {
+    check(n: number): number;
+  };
+  assertEquals([0, 1, 2].map(check), [7, 1, 9]);
 });

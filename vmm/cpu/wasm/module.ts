@@ -2,7 +2,7 @@
 // 5.5 "Modules"): interned types, imports, functions, tags, one element segment.
 
 import { VAL_TYPE_CODE, type ValType } from "./expr.ts";
-import { type BranchHint, FunctionBuilder } from "./func.ts";
+import { FunctionBuilder, type HintAt } from "./func.ts";
 import { type AddressType, Memory } from "./memory.ts";
 import { Writer } from "./writer.ts";
 
@@ -49,17 +49,12 @@ interface Import {
   readonly encode: (out: Writer) => void;
 }
 
-interface DeclaredFunction {
-  readonly ref: FuncRef;
-  body?: FunctionBuilder;
-}
-
 /** Builds the binary of one module. */
 export class ModuleBuilder {
   readonly #types = new Map<number, number>();
   readonly #typeBytes = new Writer(64);
   readonly #imports: Import[] = [];
-  readonly #functions: DeclaredFunction[] = [];
+  readonly #functions: { ref: FuncRef; body?: FunctionBuilder }[] = [];
   readonly #exports: FuncRef[] = [];
   readonly #elements: { offset: number; functions: FuncRef[] }[] = [];
   #importedFunctions = 0;
@@ -243,16 +238,26 @@ export class ModuleBuilder {
         for (const ref of functions) s.u(ref.index);
       }
     });
-    const bodies = this.#functions.map(encodeBody);
-    writeHints(out, bodies);
-    const size = bodies.reduce((sum, { code }) => sum + code.length + 5, 64);
-    section(out, 10, bodies.length, (s) => {
-      for (const { code } of bodies) {
-        s.u(code.length);
-        s.copy(code.bytes);
-      }
-    }, size);
+    const code = new Writer(1 << 16);
+    hintSection(out, this.#encodeBodies(code));
+    section(out, 10, this.#functions.length, (s) => s.copy(code.bytes));
     return out.bytes.slice();
+  }
+
+  // The functions' bodies; answers the hints in them by function.
+  #encodeBodies(out: Writer): Map<number, readonly HintAt[]> {
+    const hints = new Map<number, readonly HintAt[]>();
+    for (const { ref, body } of this.#functions) {
+      if (body === undefined) {
+        throw new Error(`Function "${ref.name}" is declared but not defined`);
+      }
+      const code = new Writer(body.length + 64);
+      const found = body.encode(code);
+      if (found.length > 0) hints.set(ref.index, found);
+      out.u(code.length);
+      out.copy(code.bytes);
+    }
+    return hints;
   }
 }
 
@@ -274,38 +279,26 @@ const TYPE_DIGIT: Readonly<Record<ValType, number>> = {
   v128: 5,
 };
 
-interface EncodedBody {
-  readonly index: number;
-  readonly code: Writer;
-  readonly hints: readonly BranchHint[];
-}
-
-function encodeBody({ ref, body }: DeclaredFunction): EncodedBody {
-  if (body === undefined) {
-    throw new Error(`Function "${ref.name}" is declared but not defined`);
-  }
-  const code = new Writer(body.length + 64);
-  return { index: ref.index, code, hints: body.encode(code) };
-}
-
-// Branch hints (WebAssembly Core Specification 3.0, appendix A.5, "Code Metadata").
-function writeHints(out: Writer, bodies: readonly EncodedBody[]): void {
-  const hinted = bodies.filter(({ hints }) => hints.length > 0);
-  if (hinted.length === 0) return;
-  const s = new Writer(1024);
-  s.name("metadata.code.branch_hint");
-  s.u(hinted.length);
-  for (const { index, hints } of hinted) {
-    s.u(index);
-    s.u(hints.length);
-    for (const { at, isLikely } of hints) {
-      s.u(at);
-      s.append([1, isLikely ? 1 : 0]);
+// The custom section of branch hints, which comes before the code.
+function hintSection(
+  out: Writer,
+  hints: ReadonlyMap<number, readonly HintAt[]>,
+): void {
+  if (hints.size === 0) return;
+  const body = new Writer(1024);
+  body.name("metadata.code.branch_hint");
+  body.u(hints.size);
+  for (const [index, found] of hints) {
+    body.u(index);
+    body.u(found.length);
+    for (const [at, hint] of found) {
+      body.u(at);
+      body.append([1, hint]);
     }
   }
   out.byte(0);
-  out.u(s.length);
-  out.copy(s.bytes);
+  out.u(body.length);
+  out.copy(body.bytes);
 }
 
 function section(

@@ -130,35 +130,35 @@ export class I32 extends Expr {
   }
   /** `i32.lt_s` */
   ltS(other: I32Like): I32 {
-    return this.#binary(0x48, other);
+    return this.#fold(0x48, other);
   }
   /** `i32.lt_u` */
   ltU(other: I32Like): I32 {
-    return this.#binary(0x49, other);
+    return this.#fold(0x49, other);
   }
   /** `i32.gt_s` */
   gtS(other: I32Like): I32 {
-    return this.#binary(0x4a, other);
+    return this.#fold(0x4a, other);
   }
   /** `i32.gt_u` */
   gtU(other: I32Like): I32 {
-    return this.#binary(0x4b, other);
+    return this.#fold(0x4b, other);
   }
   /** `i32.le_s` */
   leS(other: I32Like): I32 {
-    return this.#binary(0x4c, other);
+    return this.#fold(0x4c, other);
   }
   /** `i32.le_u` */
   leU(other: I32Like): I32 {
-    return this.#binary(0x4d, other);
+    return this.#fold(0x4d, other);
   }
   /** `i32.ge_s` */
   geS(other: I32Like): I32 {
-    return this.#binary(0x4e, other);
+    return this.#fold(0x4e, other);
   }
   /** `i32.ge_u` */
   geU(other: I32Like): I32 {
-    return this.#binary(0x4f, other);
+    return this.#fold(0x4f, other);
   }
   /** `i32.extend8_s` */
   extend8S(): I32 {
@@ -224,7 +224,11 @@ export class I64 extends Expr {
   }
 
   #compare(opcode: number, other: I64Like): I32 {
-    return new I32(opcodeBytes(opcode), [this, i64(other)]);
+    const b = i64(other);
+    if (b.value !== undefined && this.value !== undefined) {
+      return i32(Number(COMPARE_I64[opcode]!(this.value, b.value)));
+    }
+    return new I32(opcodeBytes(opcode), [this, b]);
   }
 
   #fold(opcode: number, other: I64Like, identity?: I64): I64 {
@@ -355,14 +359,17 @@ export class I64 extends Expr {
   }
   /** `i64.extend8_s` */
   extend8S(): I64 {
+    if (this.value !== undefined) return i64(BigInt.asIntN(8, this.value));
     return new I64(opcodeBytes(0xc2), [this]);
   }
   /** `i64.extend16_s` */
   extend16S(): I64 {
+    if (this.value !== undefined) return i64(BigInt.asIntN(16, this.value));
     return new I64(opcodeBytes(0xc3), [this]);
   }
   /** `i64.extend32_s` */
   extend32S(): I64 {
+    if (this.value !== undefined) return i64(BigInt.asIntN(32, this.value));
     return new I64(opcodeBytes(0xc4), [this]);
   }
   /** `i32.wrap_i64` */
@@ -612,6 +619,14 @@ const COMPUTE_I32: Readonly<Record<number, (a: number, b: number) => number>> =
     0x76: (a, b) => a >>> b,
     0x46: (a, b) => Number(a === b),
     0x47: (a, b) => Number(a !== b),
+    0x48: (a, b) => Number(a < b),
+    0x49: (a, b) => Number(a >>> 0 < b >>> 0),
+    0x4a: (a, b) => Number(a > b),
+    0x4b: (a, b) => Number(a >>> 0 > b >>> 0),
+    0x4c: (a, b) => Number(a <= b),
+    0x4d: (a, b) => Number(a >>> 0 <= b >>> 0),
+    0x4e: (a, b) => Number(a >= b),
+    0x4f: (a, b) => Number(a >>> 0 >= b >>> 0),
   };
 const COMPUTE_I64: Readonly<Record<number, (a: bigint, b: bigint) => bigint>> =
   {
@@ -625,6 +640,21 @@ const COMPUTE_I64: Readonly<Record<number, (a: bigint, b: bigint) => bigint>> =
     0x87: (a, b) => a >> (b & 63n),
     0x88: (a, b) => BigInt.asUintN(64, a) >> (b & 63n),
   };
+
+const COMPARE_I64: Readonly<
+  Record<number, (a: bigint, b: bigint) => boolean>
+> = {
+  0x51: (a, b) => a === b,
+  0x52: (a, b) => a !== b,
+  0x53: (a, b) => a < b,
+  0x54: (a, b) => unsigned(a) < unsigned(b),
+  0x55: (a, b) => a > b,
+  0x56: (a, b) => unsigned(a) > unsigned(b),
+  0x57: (a, b) => a <= b,
+  0x58: (a, b) => unsigned(a) <= unsigned(b),
+  0x59: (a, b) => a >= b,
+  0x5a: (a, b) => unsigned(a) >= unsigned(b),
+};
 
 // Constants that recur, by value: offsets, masks, register addresses, sites.
 const KNOWN_I32 = new Map<number, I32>();
@@ -644,6 +674,10 @@ const ONES_I32 = i32(-1);
 const ZERO_I64 = i64(0);
 const ONE_I64 = i64(1);
 const ONES_I64 = i64(-1);
+
+function unsigned(value: bigint): bigint {
+  return BigInt.asUintN(64, value);
+}
 
 /** An i32 expression, from a number or as it is. */
 export function i32(value: I32Like): I32 {

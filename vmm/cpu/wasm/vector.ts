@@ -88,7 +88,9 @@ export class V128 extends Expr {
   }
   /** `select`: `this` where `condition` is not zero, else `other` */
   when(condition: I32Like, other: V128): V128 {
-    return new V128([0x1b], [this, other, i32(condition)]);
+    const c = i32(condition);
+    if (c.value !== undefined) return c.value ? this : other;
+    return new V128([0x1b], [this, other, c]);
   }
 }
 
