@@ -12,6 +12,7 @@ import {
   type ValType,
 } from "./wasm/mod.ts";
 import { codePagesSize } from "./shared_code.ts";
+import type { KnownPages } from "./page_access.ts";
 import { STATE_PAGES } from "./state.ts";
 import { HOST_SIGNATURES, type HostName } from "./runtime/host.ts";
 import { RUNTIME_SIGNATURES, type RuntimeName } from "./runtime/signatures.ts";
@@ -45,26 +46,33 @@ export type HostFunctions = {
   readonly [K in HostName]: FuncRef<(typeof HOST_SIGNATURES)[K]["results"]>;
 };
 
-// The runtime's functions, each imported when it is first used: a module has two
-// hundred of them to choose from and needs ten.
-function lazily(
-  table: Readonly<Record<string, Signature>>,
-  m: ModuleBuilder,
-): Readonly<Record<string, FuncRef>> {
-  return new Proxy<Record<string, FuncRef>>({}, {
-    get(known, name) {
-      if (typeof name !== "string") return undefined;
-      const signature = table[name];
-      if (signature === undefined) return undefined;
-      const { params, results } = signature;
-      return known[name] ??= m.importFunction(
-        IMPORT_MODULE,
-        name,
-        params,
-        results,
-      );
-    },
-  });
+/**
+ * The runtime's functions, each imported when it is first used: a module has two
+ * hundred of them to choose from and needs ten.
+ */
+class LazyFunctions {
+  readonly #m: ModuleBuilder;
+  readonly #known = new Map<string, FuncRef>();
+
+  constructor(m: ModuleBuilder) {
+    this.#m = m;
+  }
+
+  static {
+    for (const name of Object.keys(RUNTIME_SIGNATURES) as RuntimeName[]) {
+      const get = function (this: LazyFunctions) {
+        return this.#known.get(name) ?? this.#import(name);
+      };
+      Object.defineProperty(this.prototype, name, { get });
+    }
+  }
+
+  #import(name: RuntimeName): FuncRef {
+    const { params, results } = RUNTIME_SIGNATURES[name];
+    const ref = this.#m.importFunction(IMPORT_MODULE, name, params, results);
+    this.#known.set(name, ref);
+    return ref;
+  }
 }
 
 /** A module of emitted code under construction. */
@@ -127,20 +135,24 @@ export class CpuModule {
         }),
       )
       : kind === "regions"
-      ? lazily(RUNTIME_SIGNATURES, m)
+      ? new LazyFunctions(m)
       : importAll(RUNTIME_SIGNATURES)) as RuntimeFunctions;
   }
 
   /** How code spends the budget where it does so in a way of its own. */
   readonly spend: ((count: I32) => void) | undefined;
 
+  /** Pages that the code knows, where it keeps them. */
+  readonly pages: KnownPages | undefined;
+
   /** The same module for code that sees memory 0 and the budget in a way of its own. */
   seenThrough(
     state: Memory<"i32">,
     spend: (count: I32) => void,
+    pages: KnownPages,
   ): CpuModule {
     const seen = Object.create(CpuModule.prototype) as CpuModule;
-    return Object.assign(seen, this, { state, spend });
+    return Object.assign(seen, this, { state, spend, pages });
   }
 
   /** Gives a runtime function its body. */

@@ -71,7 +71,7 @@ export interface FieldValues {
   /** addresses of operand registers */
   readonly operands: readonly number[];
   /** immediate */
-  readonly imm: bigint;
+  readonly imm: number | bigint;
   /** displacement, or the record that a direct branch leads to */
   readonly disp: number;
   /** page offset with `SITE_STACK` */
@@ -116,9 +116,11 @@ export class ConstantFields implements Fields {
 export function readFields(state: DataView, record: number): FieldValues {
   const operand = (n: number) =>
     state.getInt32(record + REC_OPERAND + 4 * n, true);
+  const low = state.getInt32(record + REC_IMM, true);
+  const high = state.getInt32(record + REC_IMM + 4, true);
   return {
     operands: [operand(0), operand(1), operand(2)],
-    imm: state.getBigInt64(record + REC_IMM, true),
+    imm: high === low >> 31 ? low : BigInt(high) << 32n | BigInt(low >>> 0),
     disp: state.getInt32(record + REC_DISP, true),
     site: state.getUint16(record + REC_SITE, true),
     length: state.getUint8(record + REC_LENGTH),

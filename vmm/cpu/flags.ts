@@ -43,10 +43,13 @@ export const FLAG = {
 export const ARITHMETIC = FLAG.CF | FLAG.PF | FLAG.AF | FLAG.ZF | FLAG.SF |
   FLAG.OF;
 
-const AF_BIT = 8n;
-const PF_INVERT = 4n;
-const SF_INVERT = 2n;
-const TOP_BITS = 0xc000_0000_0000_0000n;
+// Bits of the carry word, made once.
+const CF_BIT = i64(1n << 63n);
+const AF_BIT = i64(8);
+const TOP_BITS = i64(0xc000_0000_0000_0000n);
+const TOP_AF_BITS = i64(0xc000_0000_0000_0008n);
+const INVERT_BITS = i64(6);
+const AF_INVERT_BITS = i64(14);
 
 /** How two floating-point numbers compare: each 0 or 1, at most one of them 1. */
 export interface Relation {
@@ -116,7 +119,7 @@ export function carriesOfSum(
   b: I64,
   r: I64,
 ): I64 {
-  return a.and(b).or(a.or(b).and(r.xor(-1))).and(TOP_BITS | AF_BIT);
+  return a.and(b).or(a.or(b).and(r.xor(-1))).and(TOP_AF_BITS);
 }
 
 /** The carry word after `r = a - b` of 64 bits. */
@@ -127,7 +130,7 @@ export function carriesOfDifference(
   r: I64,
 ): I64 {
   const notA = f.share(a.xor(-1));
-  return notA.and(b).or(notA.or(b).and(r)).and(TOP_BITS | AF_BIT);
+  return notA.and(b).or(notA.or(b).and(r)).and(TOP_AF_BITS);
 }
 
 /** Numbers whose difference the flags tell of, zero-extended from `size` bits. */
@@ -196,7 +199,8 @@ export class Flags {
   /** After `r = a - b`; below 64 bits `r` is not truncated. */
   sub(size: OpSize, a: I64, b: I64, r: I64): void {
     const carry = this.#borrows(size, a, b, r);
-    comparisons.set(carry, { size, a, b });
+    // What has no parts, a constant or a local, may stand for something else as well.
+    if (carry.kids.length > 0) comparisons.set(carry, { size, a, b });
     this.#setCarry(carry);
     this.#setResult(signExtend(r, size));
   }
@@ -251,7 +255,7 @@ export class Flags {
     const zero = this.f.let(toI64(zf));
     const pf = this.f.let(this.pf().toI64U());
     const sf = this.f.let(this.sf().toI64U());
-    const kept = this.carry().and(TOP_BITS | AF_BIT);
+    const kept = this.carry().and(TOP_AF_BITS);
     this.#setCarry(kept.or(pf.xor(zero).shl(2)).or(sf.shl(1)));
     this.#setResult(zero.xor(1));
   }
@@ -283,7 +287,7 @@ export class Flags {
     const packed = c.shl(63).or(c.xor(toI64(of)).shl(62))
       .or(toI64(af).shl(3));
     this.#setCarry(
-      keep ? packed.or(this.carry().and(PF_INVERT | SF_INVERT)) : packed,
+      keep ? packed.or(this.carry().and(INVERT_BITS)) : packed,
     );
   }
 
@@ -292,14 +296,14 @@ export class Flags {
     const c = this.f.let(toI64(cf));
     this.#setCarry(
       c.shl(63).or(c.xor(toI64(of)).shl(62))
-        .or(this.carry().and(AF_BIT | PF_INVERT | SF_INVERT)),
+        .or(this.carry().and(AF_INVERT_BITS)),
     );
   }
 
   /** After a product: CF and OF as given (0 or 1), the other four are kept. */
   product(exceeds: I64): void {
     const kept = this.f.share(
-      this.carry().and(AF_BIT | PF_INVERT | SF_INVERT),
+      this.carry().and(AF_INVERT_BITS),
     );
     this.#setCarry(exceeds.shl(63).or(kept));
   }
@@ -308,7 +312,7 @@ export class Flags {
   setCf(cf: I32Like): void {
     const old = this.f.let(this.carry());
     // OF is the xor of the top two bits: flip both where CF changes.
-    const flip = toI64(cf).shl(63).xor(old).and(1n << 63n);
+    const flip = toI64(cf).shl(63).xor(old).and(CF_BIT);
     this.#setCarry(old.xor(flip).xor(flip.shrU(1)));
   }
 
@@ -318,7 +322,7 @@ export class Flags {
    */
   incDec(size: OpSize, a: I64, r: I64, dec: boolean): void {
     const f = this.f;
-    const cf = f.let(this.carry().and(1n << 63n));
+    const cf = f.let(this.carry().and(CF_BIT));
     const top = BigInt.asIntN(64, 1n << BigInt(size - 1));
     const limit = dec ? i64(top) : i64(BigInt.asIntN(64, top - 1n));
     const of = zeroExtend(a, size).eq(zeroExtend(limit, size)).toI64U();

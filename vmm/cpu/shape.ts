@@ -42,18 +42,20 @@ export const PLAIN: Shape = {
 
 /** `shape` with every axis that the form does not depend on set to the plain one. */
 export function reduceShape(shape: Shape, axes: readonly Axis[]): Shape {
-  const on = (axis: Axis) => axes.includes(axis);
-  return {
-    memory: shape.memory,
-    address: on("address") || shape.memory === "base"
-      ? shape.address
-      : PLAIN.address,
-    code: on("code") ? shape.code : PLAIN.code,
-    stack: on("stack") ? shape.stack : PLAIN.stack,
-    flat: on("flat") ? shape.flat : PLAIN.flat,
-    lock: shape.lock,
-    rep: on("rep") ? shape.rep : PLAIN.rep,
-  };
+  const { memory, lock } = shape;
+  let { address, code, stack, flat, rep } = PLAIN;
+  if (memory === "base") address = shape.address;
+  for (let n = 0; n < axes.length; n++) {
+    const axis = axes[n];
+    if (axis === "address") address = shape.address;
+    else if (axis === "code") code = shape.code;
+    else if (axis === "stack") stack = shape.stack;
+    else if (axis === "flat") flat = shape.flat;
+    else rep = shape.rep;
+  }
+  const isSame = address === shape.address && code === shape.code &&
+    stack === shape.stack && flat === shape.flat && rep === shape.rep;
+  return isSame ? shape : { memory, address, code, stack, flat, lock, rep };
 }
 
 /** A key that tells shapes apart. */

@@ -3,6 +3,9 @@
 import type { CompilerStart } from "./compiler.ts";
 import { Customer } from "./customer.ts";
 
+// Errors tell how to go on, many times a second: nobody looks at their stacks.
+Error.stackTraceLimit = 0;
+
 const scope = self as unknown as {
   onmessage: ((event: MessageEvent<CompilerStart>) => void) | null;
 };

@@ -5,6 +5,7 @@
 import type { Definition } from "../form.ts";
 import { FORMS } from "../forms/mod.ts";
 import type { WantedHandler } from "../handlers.ts";
+import { reduceShape } from "../shape.ts";
 import * as steps from "../steps.ts";
 import type { CompilerJob, CompilerStart } from "./compiler.ts";
 import type { RecordSource } from "./emit.ts";
@@ -48,7 +49,8 @@ export class Customer implements RecordSource {
     for (const { index, name, shape } of handlers) {
       const definition = DEFINITIONS.get(name);
       if (definition !== undefined) {
-        this.#handlers[index] = { definition, shape };
+        const reduced = reduceShape(shape, definition.axes);
+        this.#handlers[index] = { definition, shape: reduced };
       }
     }
     this.#mail.answer(this.#tryCompile(batch));

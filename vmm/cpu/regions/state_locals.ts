@@ -23,6 +23,7 @@ import {
   type Var,
   type Width,
 } from "../wasm/mod.ts";
+import { Origins } from "./origins.ts";
 import {
   constantAddress,
   setLocal,
@@ -59,17 +60,27 @@ function isFlagWord(at: number): at is FlagWord {
   return at === FLAG_RESULT || at === FLAG_CARRY;
 }
 
+const MASKS: Readonly<Record<Width, I64>> = {
+  1: i64(0xff),
+  2: i64(0xffff),
+  4: i64(0xffff_ffff),
+  8: i64(-1),
+};
+
 /** Memory 0 with registers in locals. */
 export class StateLocals extends VectorLocals {
   readonly #words = new Map<number, Word>();
   /** Flag words that were put off, by address. */
   readonly pending = new Map<FlagWord, I64>();
+  /** Where values come from. */
+  readonly origins = new Origins();
 
   #word(at: number, type: ValType = "i64"): Word {
     let word = this.#words.get(at);
     if (word === undefined) {
       word = { variable: this.f.reserve(type), isWritten: false };
       this.#words.set(at, word);
+      this.origins.name(at, word.variable.index);
     }
     return word;
   }
@@ -102,6 +113,7 @@ export class StateLocals extends VectorLocals {
   assign(at: number, value: Expr): Stmt {
     const word = this.#word(at);
     word.isWritten = true;
+    if (!isFlagWord(at)) this.origins.assign(at, value);
     return setLocal(word.variable.index, value);
   }
 
@@ -160,8 +172,8 @@ export class StateLocals extends VectorLocals {
     }
     if (width === 8) return this.assign(at, i64(value));
     const shift = 8 * (at & 7);
-    const mask = (1n << BigInt(8 * width)) - 1n;
-    const rest = this.#get(at & ~7).and(~(mask << BigInt(shift)));
+    const mask = MASKS[width];
+    const rest = this.#get(at & ~7).and(mask.shl(shift).xor(-1));
     return this.assign(at & ~7, rest.or(i64(value).and(mask).shl(shift)));
   }
 

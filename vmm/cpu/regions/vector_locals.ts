@@ -12,10 +12,10 @@ import {
   type I64,
   i64,
   type I64Like,
+  localSet,
   Memory,
   type SimdShape,
   Stmt,
-  unsignedBytes,
   type V128,
   type Var,
   type Width,
@@ -42,7 +42,7 @@ interface VectorWord {
 
 /** A statement that assigns a local. */
 export function setLocal(index: number, value: Expr): Stmt {
-  return new Stmt([0x21, ...unsignedBytes(index)], [value]);
+  return new Stmt(localSet(index), [value]);
 }
 
 /** A constant address, if it is one. */

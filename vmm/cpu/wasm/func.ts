@@ -32,11 +32,25 @@ export class Var<T extends ValType> {
   constructor(readonly index: number, readonly type: T) {}
   /** Its present value: use it before the next assignment, or bind it. */
   get(): ExprOf[T] {
-    return expr(this.type, localBytes(0x20, this.index));
+    return localGet(this.type, this.index, false);
   }
 }
 
-function localBytes(opcode: number, index: number): number[] {
+const MOST_KNOWN_LOCALS = 1 << 12;
+const NO_KIDS: readonly Expr[] = [];
+
+type ByType<T> = Record<ValType, T[]>;
+
+function noLocals<T>(): ByType<T> {
+  return { i32: [], i64: [], f32: [], f64: [], v128: [] };
+}
+
+// Instructions and values of locals, by index: there are many alike.
+const LOCAL_SETS: (readonly number[])[] = [];
+const VARIABLES: ByType<Expr> = noLocals();
+const KEPT: ByType<Expr> = noLocals();
+
+function localBytes(opcode: number, index: number): readonly number[] {
   return index < 0x80
     ? [opcode, index]
     : [opcode, (index & 0x7f) | 0x80, index >> 7];
@@ -55,6 +69,22 @@ export type Hint = typeof RARELY | typeof MOSTLY;
 /** Where in a body a branch with a hint is. */
 export type HintAt = readonly [number, Hint];
 
+/** The bytes that assign a local. */
+export function localSet(index: number): readonly number[] {
+  return LOCAL_SETS[index] ??= localBytes(0x21, index);
+}
+
+function localGet<T extends ValType>(
+  type: T,
+  index: number,
+  isKept: boolean,
+): ExprOf[T] {
+  const make = () => expr(type, localBytes(0x20, index), NO_KIDS, isKept);
+  if (index >= MOST_KNOWN_LOCALS) return make();
+  const known = (isKept ? KEPT : VARIABLES)[type];
+  return (known[index] ??= make() as Expr) as Expr as ExprOf[T];
+}
+
 /** A local of a type. */
 export type Local = readonly [ValType, number];
 
@@ -71,7 +101,7 @@ export class FunctionBuilder {
   #front: Writer | undefined;
   readonly #locals: ValType[] = [];
   readonly #reserved = new Set<number>();
-  #free = new Map<ValType, number[]>();
+  #free: ByType<number> = noLocals();
   #scope: Local[] | undefined;
   #depth = 0;
   #hints: HintAt[] = [];
@@ -91,7 +121,7 @@ export class FunctionBuilder {
         `Parameter ${index} is ${this.type.params[index]}, not ${type}`,
       );
     }
-    return expr(type, localBytes(0x20, index), [], true);
+    return localGet(type, index, true);
   }
 
   /** The parameter at `index` as a local that may be assigned. */
@@ -106,7 +136,7 @@ export class FunctionBuilder {
   }
 
   #newLocal(type: ValType): number {
-    const index = this.#free.get(type)?.pop() ?? this.#addLocal(type);
+    const index = this.#free[type].pop() ?? this.#addLocal(type);
     this.#scope?.push([type, index]);
     return index;
   }
@@ -160,8 +190,12 @@ export class FunctionBuilder {
     if (value.stable) return value;
     const index = this.#newLocal(value.type);
     value.emit(this.#out);
-    this.#out.append(localBytes(0x21, index));
-    return expr(value.type, localBytes(0x20, index), [], true) as Expr as E;
+    this.#out.append(localSet(index));
+    // An object of its own, since it knows what it was made from.
+    const get = localGet(value.type, index, true) as Expr;
+    const kept: Expr = expr(value.type, get.bytes, NO_KIDS, true);
+    kept.from = value;
+    return kept as E;
   }
 
   /**
@@ -191,7 +225,7 @@ export class FunctionBuilder {
   /** Assigns a variable. */
   set<T extends ValType>(variable: Var<T>, value: ExprOf[T]): void {
     (value as Expr).emit(this.#out);
-    this.#out.append(localBytes(0x21, variable.index));
+    this.#out.append(localSet(variable.index));
   }
 
   /** Runs `body`, then lets later locals reuse those that it made. */
@@ -211,11 +245,7 @@ export class FunctionBuilder {
 
   /** Lets later locals reuse these. */
   release(locals: readonly Local[]): void {
-    for (const [type, index] of locals) {
-      const list = this.#free.get(type);
-      if (list === undefined) this.#free.set(type, [index]);
-      else list.push(index);
-    }
+    for (const [type, index] of locals) this.#free[type].push(index);
   }
 
   /**
@@ -226,7 +256,13 @@ export class FunctionBuilder {
     const free = this.#free;
     const scope = this.#scope;
     const first = this.#locals.length;
-    this.#free = new Map([...free].map(([type, list]) => [type, [...list]]));
+    this.#free = {
+      i32: free.i32.slice(),
+      i64: free.i64.slice(),
+      f32: free.f32.slice(),
+      f64: free.f64.slice(),
+      v128: free.v128.slice(),
+    };
     this.#scope = [];
     body();
     this.#free = free;
@@ -325,7 +361,7 @@ export class FunctionBuilder {
       () => this.set(result, otherwise()),
       hint,
     );
-    return expr(type, localBytes(0x20, index), [], true);
+    return localGet(type, index, true);
   }
 
   /** Branches to a label. */
@@ -389,10 +425,7 @@ export class FunctionBuilder {
   }
 
   #arguments(callee: FuncType, values: readonly Expr[]): void {
-    if (
-      values.length !== callee.params.length ||
-      values.some((v, i) => v.type !== callee.params[i])
-    ) {
+    if (!matches(values, callee.params)) {
       throw new TypeError(
         `Cannot call a function of (${callee.params}) with (${
           values.map((v) => v.type)
@@ -405,10 +438,10 @@ export class FunctionBuilder {
   #results<R extends readonly ValType[]>(types: R): Values<R> {
     const locals = types.map((type) => this.#newLocal(type));
     for (const local of locals.toReversed()) {
-      this.#out.append(localBytes(0x21, local));
+      this.#out.append(localSet(local));
     }
     return types.map((type, i) =>
-      expr(type, localBytes(0x20, locals[i]!), [], true)
+      localGet(type, locals[i]!, true)
     ) as unknown as Values<R>;
   }
 
@@ -492,6 +525,11 @@ export class FunctionBuilder {
     });
   }
 
+  /** Bytes of the body so far. */
+  get length(): number {
+    return this.#out.length + (this.#front?.length ?? 0);
+  }
+
   /**
    * The function's entry in the code section, without its length. Answers where in it
    * branches are that have hints.
@@ -509,9 +547,9 @@ export class FunctionBuilder {
       out.byte(VAL_TYPE_CODE[type]);
     }
     const front = out.length;
-    if (this.#front !== undefined) out.append(this.#front.bytes);
+    if (this.#front !== undefined) out.copy(this.#front.bytes);
     const body = out.length;
-    out.append(this.#out.bytes);
+    out.copy(this.#out.bytes);
     // Every path returns or tail-calls explicitly where there are results.
     if (this.type.results.length > 0) out.byte(0x00);
     out.byte(0x0b);
@@ -524,6 +562,14 @@ export class FunctionBuilder {
       ...this.#hints.map(moved(body)),
     ];
   }
+}
+
+function matches(values: readonly Expr[], types: readonly ValType[]): boolean {
+  if (values.length !== types.length) return false;
+  for (let n = 0; n < types.length; n++) {
+    if (values[n]!.type !== types[n]) return false;
+  }
+  return true;
 }
 
 function zero<T extends ValType>(type: T): ExprOf[T] {

@@ -26,7 +26,8 @@ export class Stmt {
 
   /** Appends the statement's code. */
   emit(out: Writer): void {
-    for (const kid of this.kids) kid.emit(out);
+    const { kids } = this;
+    for (let n = 0; n < kids.length; n++) kids[n]!.emit(out);
     out.append(this.bytes);
   }
 }
@@ -87,6 +88,10 @@ const ATOMIC_STORE: Readonly<Record<Width, number>> = {
   4: 0x1d,
 };
 
+/** The bytes of plain accesses, by memory, offset and opcode. */
+const ACCESSES: Map<number, readonly number[]>[] = [];
+const MOST_ACCESSES = 1 << 12;
+
 /** One memory of a module. Offsets are constants added to the address. */
 export class Memory<A extends AddressType = AddressType> {
   /**
@@ -102,10 +107,26 @@ export class Memory<A extends AddressType = AddressType> {
   }
 
   // Alignment is a hint, and 0 is always right; only atomics must state it.
-  #bytes(opcode: readonly number[], offset: number, align: number): number[] {
+  #bytes(
+    opcode: readonly number[],
+    offset: number,
+    align: number,
+  ): readonly number[] {
     return this.index === 0
       ? [...opcode, align, ...unsignedBytes(offset)]
       : [...opcode, align | 0x40, this.index, ...unsignedBytes(offset)];
+  }
+
+  // As `#bytes`, for the plain accesses, of which there are many alike.
+  #plain(opcode: number, offset: number): readonly number[] {
+    const known = ACCESSES[this.index] ??= new Map();
+    const key = offset * 256 + opcode;
+    let bytes = known.get(key);
+    if (bytes === undefined) {
+      bytes = this.#bytes([opcode], offset, 0);
+      if (known.size < MOST_ACCESSES) known.set(key, bytes);
+    }
+    return bytes;
   }
 
   #load(
@@ -113,7 +134,7 @@ export class Memory<A extends AddressType = AddressType> {
     address: AddressOf<A>,
     offset: number,
     align = 0,
-  ): [number[], Expr[]] {
+  ): [readonly number[], Expr[]] {
     return [this.#bytes(opcode, offset, align), [this.#address(address)]];
   }
 
@@ -130,9 +151,21 @@ export class Memory<A extends AddressType = AddressType> {
     ]);
   }
 
+  #put(
+    opcode: number,
+    address: AddressOf<A>,
+    value: Expr,
+    offset: number,
+  ): Stmt {
+    const kids = [this.#address(address), value];
+    return new Stmt(this.#plain(opcode, offset), kids);
+  }
+
   /** Loads 1, 2, 4 or 8 bytes, zero-extended to 64 bits. */
   load(width: Width, address: AddressOf<A>, offset = 0): I64 {
-    return new I64(...this.#load([LOAD_ZERO[width]], address, offset));
+    return new I64(this.#plain(LOAD_ZERO[width], offset), [
+      this.#address(address),
+    ]);
   }
   /** Stores the low 1, 2, 4 or 8 bytes of a 64-bit value. */
   store(
@@ -141,19 +174,19 @@ export class Memory<A extends AddressType = AddressType> {
     value: I64Like,
     offset = 0,
   ): Stmt {
-    return this.#store([STORE[width]], address, i64(value), offset);
+    return this.#put(STORE[width], address, i64(value), offset);
   }
   /** `i32.load` */
   load32(address: AddressOf<A>, offset = 0): I32 {
-    return new I32(...this.#load([0x28], address, offset));
+    return new I32(this.#plain(0x28, offset), [this.#address(address)]);
   }
   /** `i32.load8_u` */
   load8(address: AddressOf<A>, offset = 0): I32 {
-    return new I32(...this.#load([0x2d], address, offset));
+    return new I32(this.#plain(0x2d, offset), [this.#address(address)]);
   }
   /** `i32.load16_u` */
   load16(address: AddressOf<A>, offset = 0): I32 {
-    return new I32(...this.#load([0x2f], address, offset));
+    return new I32(this.#plain(0x2f, offset), [this.#address(address)]);
   }
   /** `i64.load` */
   load64(address: AddressOf<A>, offset = 0): I64 {
@@ -161,19 +194,19 @@ export class Memory<A extends AddressType = AddressType> {
   }
   /** `i64.load32_s`: four bytes, sign-extended */
   load32S(address: AddressOf<A>, offset = 0): I64 {
-    return new I64(...this.#load([0x34], address, offset));
+    return new I64(this.#plain(0x34, offset), [this.#address(address)]);
   }
   /** `i32.store` */
   store32(address: AddressOf<A>, value: I32Like, offset = 0): Stmt {
-    return this.#store([0x36], address, i32(value), offset);
+    return this.#put(0x36, address, i32(value), offset);
   }
   /** `i32.store8` */
   store8(address: AddressOf<A>, value: I32Like, offset = 0): Stmt {
-    return this.#store([0x3a], address, i32(value), offset);
+    return this.#put(0x3a, address, i32(value), offset);
   }
   /** `i32.store16` */
   store16(address: AddressOf<A>, value: I32Like, offset = 0): Stmt {
-    return this.#store([0x3b], address, i32(value), offset);
+    return this.#put(0x3b, address, i32(value), offset);
   }
   /** `i64.store` */
   store64(address: AddressOf<A>, value: I64Like, offset = 0): Stmt {
@@ -181,19 +214,19 @@ export class Memory<A extends AddressType = AddressType> {
   }
   /** `f32.load` */
   loadF32(address: AddressOf<A>, offset = 0): F32 {
-    return new F32(...this.#load([0x2a], address, offset));
+    return new F32(this.#plain(0x2a, offset), [this.#address(address)]);
   }
   /** `f64.load` */
   loadF64(address: AddressOf<A>, offset = 0): F64 {
-    return new F64(...this.#load([0x2b], address, offset));
+    return new F64(this.#plain(0x2b, offset), [this.#address(address)]);
   }
   /** `f32.store` */
   storeF32(address: AddressOf<A>, value: F32, offset = 0): Stmt {
-    return this.#store([0x38], address, value, offset);
+    return this.#put(0x38, address, value, offset);
   }
   /** `f64.store` */
   storeF64(address: AddressOf<A>, value: F64, offset = 0): Stmt {
-    return this.#store([0x39], address, value, offset);
+    return this.#put(0x39, address, value, offset);
   }
   /** `v128.load` */
   loadV128(address: AddressOf<A>, offset = 0): V128 {

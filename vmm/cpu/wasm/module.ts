@@ -51,7 +51,7 @@ interface Import {
 
 /** Builds the binary of one module. */
 export class ModuleBuilder {
-  readonly #types = new Map<string, number>();
+  readonly #types = new Map<number, number>();
   readonly #typeBytes = new Writer(64);
   readonly #imports: Import[] = [];
   readonly #functions: { ref: FuncRef; body?: FunctionBuilder }[] = [];
@@ -63,7 +63,7 @@ export class ModuleBuilder {
 
   /** The index of a function type, which is added where it is new. */
   typeIndex(type: FuncType): number {
-    const key = `${type.params}:${type.results}`;
+    const key = typeKey(type);
     const known = this.#types.get(key);
     if (known !== undefined) return known;
     const index = this.#types.size;
@@ -210,7 +210,7 @@ export class ModuleBuilder {
   encode(): Uint8Array<ArrayBuffer> {
     const out = new Writer(1 << 16);
     out.append([0x00, 0x61, 0x73, 0x6d, 1, 0, 0, 0]);
-    section(out, 1, this.#types.size, (s) => s.append(this.#typeBytes.bytes));
+    section(out, 1, this.#types.size, (s) => s.copy(this.#typeBytes.bytes));
     section(out, 2, this.#imports.length, (s) => {
       for (const entry of this.#imports) {
         s.name(entry.module);
@@ -240,7 +240,8 @@ export class ModuleBuilder {
     });
     const code = new Writer(1 << 16);
     hintSection(out, this.#encodeBodies(code));
-    section(out, 10, this.#functions.length, (s) => s.append(code.bytes));
+    const size = code.length + 64;
+    section(out, 10, this.#functions.length, (s) => s.copy(code.bytes), size);
     return out.bytes.slice();
   }
 
@@ -251,15 +252,33 @@ export class ModuleBuilder {
       if (body === undefined) {
         throw new Error(`Function "${ref.name}" is declared but not defined`);
       }
-      const code = new Writer(256);
+      const code = new Writer(body.length + 64);
       const found = body.encode(code);
       if (found.length > 0) hints.set(ref.index, found);
       out.u(code.length);
-      out.append(code.bytes);
+      out.copy(code.bytes);
     }
     return hints;
   }
 }
+
+// A number that tells types of a few values apart: its digits, and one between.
+function typeKey({ params, results }: FuncType): number {
+  let key = 1;
+  for (const value of params) key = key * 8 + TYPE_DIGIT[value];
+  key *= 8;
+  for (const value of results) key = key * 8 + TYPE_DIGIT[value];
+  if (key > Number.MAX_SAFE_INTEGER) throw new RangeError("Too many values");
+  return key;
+}
+
+const TYPE_DIGIT: Readonly<Record<ValType, number>> = {
+  i32: 1,
+  i64: 2,
+  f32: 3,
+  f64: 4,
+  v128: 5,
+};
 
 // The custom section of branch hints, which comes before the code.
 function hintSection(
@@ -280,7 +299,7 @@ function hintSection(
   }
   out.byte(0);
   out.u(body.length);
-  out.append(body.bytes);
+  out.copy(body.bytes);
 }
 
 function section(
@@ -288,12 +307,13 @@ function section(
   id: number,
   count: number,
   write: (out: Writer) => void,
+  size = 1024,
 ): void {
   if (count === 0) return;
-  const body = new Writer(1024);
+  const body = new Writer(size);
   body.u(count);
   write(body);
   out.byte(id);
   out.u(body.length);
-  out.append(body.bytes);
+  out.copy(body.bytes);
 }

@@ -1,7 +1,7 @@
 // Typed expressions of numbers (WebAssembly Core Specification 3.0, 5.4.7). The four
 // types convert into each other, hence one file.
 
-import { Expr } from "./value.ts";
+import { Expr, opcodeBytes } from "./value.ts";
 import { signedBytes, Writer } from "./writer.ts";
 
 /** What an `I32` parameter accepts. */
@@ -31,34 +31,29 @@ export class I32 extends Expr {
   }
 
   #binary(opcode: number, other: I32Like): I32 {
-    return new I32([opcode], [this, i32(other)]);
+    return new I32(opcodeBytes(opcode), [this, i32(other)]);
   }
 
-  #fold(
-    opcode: number,
-    other: I32Like,
-    compute: (a: number, b: number) => number,
-    identity?: number,
-  ): I32 {
+  #fold(opcode: number, other: I32Like, identity?: I32): I32 {
     const b = i32(other);
-    if (b.value !== undefined) {
-      if (b.value === identity) return this;
-      if (this.value !== undefined) return i32(compute(this.value, b.value));
+    if (b === identity) return this;
+    if (this.value !== undefined && b.value !== undefined) {
+      return i32(COMPUTE_I32[opcode]!(this.value, b.value));
     }
-    return new I32([opcode], [this, b]);
+    return new I32(opcodeBytes(opcode), [this, b]);
   }
 
   /** `i32.add` */
   add(other: I32Like): I32 {
-    return this.#fold(0x6a, other, (a, b) => a + b, 0);
+    return this.#fold(0x6a, other, ZERO_I32);
   }
   /** `i32.sub` */
   sub(other: I32Like): I32 {
-    return this.#fold(0x6b, other, (a, b) => a - b, 0);
+    return this.#fold(0x6b, other, ZERO_I32);
   }
   /** `i32.mul` */
   mul(other: I32Like): I32 {
-    return this.#fold(0x6c, other, Math.imul, 1);
+    return this.#fold(0x6c, other, ONE_I32);
   }
   /** `i32.div_s`: traps on zero and on overflow */
   divS(other: I32Like): I32 {
@@ -78,27 +73,27 @@ export class I32 extends Expr {
   }
   /** `i32.and` */
   and(other: I32Like): I32 {
-    return this.#fold(0x71, other, (a, b) => a & b, -1);
+    return this.#fold(0x71, other, ONES_I32);
   }
   /** `i32.or` */
   or(other: I32Like): I32 {
-    return this.#fold(0x72, other, (a, b) => a | b, 0);
+    return this.#fold(0x72, other, ZERO_I32);
   }
   /** `i32.xor` */
   xor(other: I32Like): I32 {
-    return this.#fold(0x73, other, (a, b) => a ^ b, 0);
+    return this.#fold(0x73, other, ZERO_I32);
   }
   /** `i32.shl` */
   shl(other: I32Like): I32 {
-    return this.#fold(0x74, other, (a, b) => a << b, 0);
+    return this.#fold(0x74, other, ZERO_I32);
   }
   /** `i32.shr_s` */
   shrS(other: I32Like): I32 {
-    return this.#fold(0x75, other, (a, b) => a >> b, 0);
+    return this.#fold(0x75, other, ZERO_I32);
   }
   /** `i32.shr_u` */
   shrU(other: I32Like): I32 {
-    return this.#fold(0x76, other, (a, b) => a >>> b, 0);
+    return this.#fold(0x76, other, ZERO_I32);
   }
   /** `i32.rotl` */
   rotl(other: I32Like): I32 {
@@ -110,100 +105,100 @@ export class I32 extends Expr {
   }
   /** `i32.clz` */
   clz(): I32 {
-    return new I32([0x67], [this]);
+    return new I32(opcodeBytes(0x67), [this]);
   }
   /** `i32.ctz` */
   ctz(): I32 {
-    return new I32([0x68], [this]);
+    return new I32(opcodeBytes(0x68), [this]);
   }
   /** `i32.popcnt` */
   popcnt(): I32 {
-    return new I32([0x69], [this]);
+    return new I32(opcodeBytes(0x69), [this]);
   }
   /** `i32.eqz` */
   eqz(): I32 {
     if (this.value !== undefined) return i32(this.value === 0 ? 1 : 0);
-    return new I32([0x45], [this]);
+    return new I32(opcodeBytes(0x45), [this]);
   }
   /** `i32.eq` */
   eq(other: I32Like): I32 {
-    return this.#fold(0x46, other, (a, b) => Number(a === b));
+    return this.#fold(0x46, other);
   }
   /** `i32.ne` */
   ne(other: I32Like): I32 {
-    return this.#fold(0x47, other, (a, b) => Number(a !== b));
+    return this.#fold(0x47, other);
   }
   /** `i32.lt_s` */
   ltS(other: I32Like): I32 {
-    return this.#fold(0x48, other, (a, b) => Number(a < b));
+    return this.#fold(0x48, other);
   }
   /** `i32.lt_u` */
   ltU(other: I32Like): I32 {
-    return this.#fold(0x49, other, (a, b) => Number(a >>> 0 < b >>> 0));
+    return this.#fold(0x49, other);
   }
   /** `i32.gt_s` */
   gtS(other: I32Like): I32 {
-    return this.#fold(0x4a, other, (a, b) => Number(a > b));
+    return this.#fold(0x4a, other);
   }
   /** `i32.gt_u` */
   gtU(other: I32Like): I32 {
-    return this.#fold(0x4b, other, (a, b) => Number(a >>> 0 > b >>> 0));
+    return this.#fold(0x4b, other);
   }
   /** `i32.le_s` */
   leS(other: I32Like): I32 {
-    return this.#fold(0x4c, other, (a, b) => Number(a <= b));
+    return this.#fold(0x4c, other);
   }
   /** `i32.le_u` */
   leU(other: I32Like): I32 {
-    return this.#fold(0x4d, other, (a, b) => Number(a >>> 0 <= b >>> 0));
+    return this.#fold(0x4d, other);
   }
   /** `i32.ge_s` */
   geS(other: I32Like): I32 {
-    return this.#fold(0x4e, other, (a, b) => Number(a >= b));
+    return this.#fold(0x4e, other);
   }
   /** `i32.ge_u` */
   geU(other: I32Like): I32 {
-    return this.#fold(0x4f, other, (a, b) => Number(a >>> 0 >= b >>> 0));
+    return this.#fold(0x4f, other);
   }
   /** `i32.extend8_s` */
   extend8S(): I32 {
-    return new I32([0xc0], [this]);
+    return new I32(opcodeBytes(0xc0), [this]);
   }
   /** `i32.extend16_s` */
   extend16S(): I32 {
-    return new I32([0xc1], [this]);
+    return new I32(opcodeBytes(0xc1), [this]);
   }
   /** `i64.extend_i32_s` */
   toI64S(): I64 {
     if (this.value !== undefined) return i64(this.value);
-    return new I64([0xac], [this]);
+    return new I64(opcodeBytes(0xac), [this]);
   }
   /** `i64.extend_i32_u` */
   toI64U(): I64 {
     if (this.value !== undefined) return i64(this.value >>> 0);
-    return new I64([0xad], [this]);
+    return new I64(opcodeBytes(0xad), [this]);
   }
   /** `f32.convert_i32_s` */
   toF32S(): F32 {
-    return new F32([0xb2], [this]);
+    return new F32(opcodeBytes(0xb2), [this]);
   }
   /** `f64.convert_i32_s` */
   toF64S(): F64 {
-    return new F64([0xb7], [this]);
+    return new F64(opcodeBytes(0xb7), [this]);
   }
   /** `f64.convert_i32_u` */
   toF64U(): F64 {
-    return new F64([0xb8], [this]);
+    return new F64(opcodeBytes(0xb8), [this]);
   }
   /** `f32.reinterpret_i32` */
   asF32(): F32 {
-    return new F32([0xbe], [this]);
+    return new F32(opcodeBytes(0xbe), [this]);
   }
   /** `select`: `this` where `condition` is not zero, else `other` */
   when(condition: I32Like, other: I32Like): I32 {
     const c = i32(condition);
     if (c.value !== undefined) return c.value ? this : i32(other);
-    return new I32([0x1b], [this, i32(other), c]);
+    return new I32(opcodeBytes(0x1b), [this, i32(other), c]);
   }
 }
 
@@ -225,46 +220,38 @@ export class I64 extends Expr {
   }
 
   #binary(opcode: number, other: I64Like): I64 {
-    return new I64([opcode], [this, i64(other)]);
+    return new I64(opcodeBytes(opcode), [this, i64(other)]);
   }
 
-  #compare(
-    opcode: number,
-    other: I64Like,
-    holds: (a: bigint, b: bigint) => boolean,
-  ): I32 {
+  #compare(opcode: number, other: I64Like): I32 {
     const b = i64(other);
     if (b.value !== undefined && this.value !== undefined) {
+      const holds = COMPARE_I64[opcode]!;
       return i32(Number(holds(this.value, b.value)));
     }
-    return new I32([opcode], [this, b]);
+    return new I32(opcodeBytes(opcode), [this, b]);
   }
 
-  #fold(
-    opcode: number,
-    other: I64Like,
-    compute: (a: bigint, b: bigint) => bigint,
-    identity?: bigint,
-  ): I64 {
+  #fold(opcode: number, other: I64Like, identity?: I64): I64 {
     const b = i64(other);
-    if (b.value !== undefined) {
-      if (b.value === identity) return this;
-      if (this.value !== undefined) return i64(compute(this.value, b.value));
+    if (b === identity) return this;
+    if (this.value !== undefined && b.value !== undefined) {
+      return i64(COMPUTE_I64[opcode]!(this.value, b.value));
     }
-    return new I64([opcode], [this, b]);
+    return new I64(opcodeBytes(opcode), [this, b]);
   }
 
   /** `i64.add` */
   add(other: I64Like): I64 {
-    return this.#fold(0x7c, other, (a, b) => a + b, 0n);
+    return this.#fold(0x7c, other, ZERO_I64);
   }
   /** `i64.sub` */
   sub(other: I64Like): I64 {
-    return this.#fold(0x7d, other, (a, b) => a - b, 0n);
+    return this.#fold(0x7d, other, ZERO_I64);
   }
   /** `i64.mul` */
   mul(other: I64Like): I64 {
-    return this.#fold(0x7e, other, (a, b) => a * b, 1n);
+    return this.#fold(0x7e, other, ONE_I64);
   }
   /** `i64.div_s`: traps on zero and on overflow */
   divS(other: I64Like): I64 {
@@ -284,32 +271,27 @@ export class I64 extends Expr {
   }
   /** `i64.and` */
   and(other: I64Like): I64 {
-    return this.#fold(0x83, other, (a, b) => a & b, -1n);
+    return this.#fold(0x83, other, ONES_I64);
   }
   /** `i64.or` */
   or(other: I64Like): I64 {
-    return this.#fold(0x84, other, (a, b) => a | b, 0n);
+    return this.#fold(0x84, other, ZERO_I64);
   }
   /** `i64.xor` */
   xor(other: I64Like): I64 {
-    return this.#fold(0x85, other, (a, b) => a ^ b, 0n);
+    return this.#fold(0x85, other, ZERO_I64);
   }
   /** `i64.shl` */
   shl(other: I64Like): I64 {
-    return this.#fold(0x86, other, (a, b) => a << (b & 63n), 0n);
+    return this.#fold(0x86, other, ZERO_I64);
   }
   /** `i64.shr_s` */
   shrS(other: I64Like): I64 {
-    return this.#fold(0x87, other, (a, b) => a >> (b & 63n), 0n);
+    return this.#fold(0x87, other, ZERO_I64);
   }
   /** `i64.shr_u` */
   shrU(other: I64Like): I64 {
-    return this.#fold(
-      0x88,
-      other,
-      (a, b) => BigInt.asUintN(64, a) >> (b & 63n),
-      0n,
-    );
+    return this.#fold(0x88, other, ZERO_I64);
   }
   /** `i64.rotl` */
   rotl(other: I64Like): I64 {
@@ -321,104 +303,104 @@ export class I64 extends Expr {
   }
   /** `i64.clz` */
   clz(): I64 {
-    return new I64([0x79], [this]);
+    return new I64(opcodeBytes(0x79), [this]);
   }
   /** `i64.ctz` */
   ctz(): I64 {
-    return new I64([0x7a], [this]);
+    return new I64(opcodeBytes(0x7a), [this]);
   }
   /** `i64.popcnt` */
   popcnt(): I64 {
-    return new I64([0x7b], [this]);
+    return new I64(opcodeBytes(0x7b), [this]);
   }
   /** `i64.eqz` */
   eqz(): I32 {
     if (this.value !== undefined) return i32(this.value === 0n ? 1 : 0);
-    return new I32([0x50], [this]);
+    return new I32(opcodeBytes(0x50), [this]);
   }
   /** `i64.eq` */
   eq(other: I64Like): I32 {
-    return this.#compare(0x51, other, (a, b) => a === b);
+    return this.#compare(0x51, other);
   }
   /** `i64.ne` */
   ne(other: I64Like): I32 {
-    return this.#compare(0x52, other, (a, b) => a !== b);
+    return this.#compare(0x52, other);
   }
   /** `i64.lt_s` */
   ltS(other: I64Like): I32 {
-    return this.#compare(0x53, other, (a, b) => a < b);
+    return this.#compare(0x53, other);
   }
   /** `i64.lt_u` */
   ltU(other: I64Like): I32 {
-    return this.#compare(0x54, other, (a, b) => unsigned(a) < unsigned(b));
+    return this.#compare(0x54, other);
   }
   /** `i64.gt_s` */
   gtS(other: I64Like): I32 {
-    return this.#compare(0x55, other, (a, b) => a > b);
+    return this.#compare(0x55, other);
   }
   /** `i64.gt_u` */
   gtU(other: I64Like): I32 {
-    return this.#compare(0x56, other, (a, b) => unsigned(a) > unsigned(b));
+    return this.#compare(0x56, other);
   }
   /** `i64.le_s` */
   leS(other: I64Like): I32 {
-    return this.#compare(0x57, other, (a, b) => a <= b);
+    return this.#compare(0x57, other);
   }
   /** `i64.le_u` */
   leU(other: I64Like): I32 {
-    return this.#compare(0x58, other, (a, b) => unsigned(a) <= unsigned(b));
+    return this.#compare(0x58, other);
   }
   /** `i64.ge_s` */
   geS(other: I64Like): I32 {
-    return this.#compare(0x59, other, (a, b) => a >= b);
+    return this.#compare(0x59, other);
   }
   /** `i64.ge_u` */
   geU(other: I64Like): I32 {
-    return this.#compare(0x5a, other, (a, b) => unsigned(a) >= unsigned(b));
+    return this.#compare(0x5a, other);
   }
   /** `i64.extend8_s` */
   extend8S(): I64 {
     if (this.value !== undefined) return i64(BigInt.asIntN(8, this.value));
-    return new I64([0xc2], [this]);
+    return new I64(opcodeBytes(0xc2), [this]);
   }
   /** `i64.extend16_s` */
   extend16S(): I64 {
     if (this.value !== undefined) return i64(BigInt.asIntN(16, this.value));
-    return new I64([0xc3], [this]);
+    return new I64(opcodeBytes(0xc3), [this]);
   }
   /** `i64.extend32_s` */
   extend32S(): I64 {
     if (this.value !== undefined) return i64(BigInt.asIntN(32, this.value));
-    return new I64([0xc4], [this]);
+    return new I64(opcodeBytes(0xc4), [this]);
   }
   /** `i32.wrap_i64` */
   toI32(): I32 {
     if (this.value !== undefined) {
       return i32(Number(BigInt.asIntN(32, this.value)));
     }
-    return new I32([0xa7], [this]);
+    return new I32(opcodeBytes(0xa7), [this]);
   }
   /** `f32.convert_i64_s` */
   toF32S(): F32 {
-    return new F32([0xb4], [this]);
+    return new F32(opcodeBytes(0xb4), [this]);
   }
   /** `f64.convert_i64_s` */
   toF64S(): F64 {
-    return new F64([0xb9], [this]);
+    return new F64(opcodeBytes(0xb9), [this]);
   }
   /** `f64.convert_i64_u` */
   toF64U(): F64 {
-    return new F64([0xba], [this]);
+    return new F64(opcodeBytes(0xba), [this]);
   }
   /** `f64.reinterpret_i64` */
   asF64(): F64 {
-    return new F64([0xbf], [this]);
+    return new F64(opcodeBytes(0xbf), [this]);
   }
   /** `select`: `this` where `condition` is not zero, else `other` */
   when(condition: I32Like, other: I64Like): I64 {
     const c = i32(condition);
     if (c.value !== undefined) return c.value ? this : i64(other);
-    return new I64([0x1b], [this, i64(other), c]);
+    return new I64(opcodeBytes(0x1b), [this, i64(other), c]);
   }
 }
 
@@ -427,10 +409,10 @@ export class F32 extends Expr {
   override readonly type = "f32";
 
   #binary(opcode: number, other: F32Like): F32 {
-    return new F32([opcode], [this, f32(other)]);
+    return new F32(opcodeBytes(opcode), [this, f32(other)]);
   }
   #compare(opcode: number, other: F32Like): I32 {
-    return new I32([opcode], [this, f32(other)]);
+    return new I32(opcodeBytes(opcode), [this, f32(other)]);
   }
 
   /** `f32.add` */
@@ -451,31 +433,31 @@ export class F32 extends Expr {
   }
   /** `f32.sqrt` */
   sqrt(): F32 {
-    return new F32([0x91], [this]);
+    return new F32(opcodeBytes(0x91), [this]);
   }
   /** `f32.abs` */
   abs(): F32 {
-    return new F32([0x8b], [this]);
+    return new F32(opcodeBytes(0x8b), [this]);
   }
   /** `f32.neg` */
   neg(): F32 {
-    return new F32([0x8c], [this]);
+    return new F32(opcodeBytes(0x8c), [this]);
   }
   /** `f32.ceil` */
   ceil(): F32 {
-    return new F32([0x8d], [this]);
+    return new F32(opcodeBytes(0x8d), [this]);
   }
   /** `f32.floor` */
   floor(): F32 {
-    return new F32([0x8e], [this]);
+    return new F32(opcodeBytes(0x8e), [this]);
   }
   /** `f32.trunc` */
   trunc(): F32 {
-    return new F32([0x8f], [this]);
+    return new F32(opcodeBytes(0x8f), [this]);
   }
   /** `f32.nearest` */
   nearest(): F32 {
-    return new F32([0x90], [this]);
+    return new F32(opcodeBytes(0x90), [this]);
   }
   /** `f32.eq` */
   eq(other: F32Like): I32 {
@@ -503,11 +485,11 @@ export class F32 extends Expr {
   }
   /** `f64.promote_f32` */
   toF64(): F64 {
-    return new F64([0xbb], [this]);
+    return new F64(opcodeBytes(0xbb), [this]);
   }
   /** `i32.reinterpret_f32` */
   asI32(): I32 {
-    return new I32([0xbc], [this]);
+    return new I32(opcodeBytes(0xbc), [this]);
   }
   /** `i32.trunc_sat_f32_s` */
   toI32SatS(): I32 {
@@ -519,7 +501,7 @@ export class F32 extends Expr {
   }
   /** `select`: `this` where `condition` is not zero, else `other` */
   when(condition: I32Like, other: F32Like): F32 {
-    return new F32([0x1b], [this, f32(other), i32(condition)]);
+    return new F32(opcodeBytes(0x1b), [this, f32(other), i32(condition)]);
   }
 }
 
@@ -528,10 +510,10 @@ export class F64 extends Expr {
   override readonly type = "f64";
 
   #binary(opcode: number, other: F64Like): F64 {
-    return new F64([opcode], [this, f64(other)]);
+    return new F64(opcodeBytes(opcode), [this, f64(other)]);
   }
   #compare(opcode: number, other: F64Like): I32 {
-    return new I32([opcode], [this, f64(other)]);
+    return new I32(opcodeBytes(opcode), [this, f64(other)]);
   }
 
   /** `f64.add` */
@@ -552,31 +534,31 @@ export class F64 extends Expr {
   }
   /** `f64.sqrt` */
   sqrt(): F64 {
-    return new F64([0x9f], [this]);
+    return new F64(opcodeBytes(0x9f), [this]);
   }
   /** `f64.abs` */
   abs(): F64 {
-    return new F64([0x99], [this]);
+    return new F64(opcodeBytes(0x99), [this]);
   }
   /** `f64.neg` */
   neg(): F64 {
-    return new F64([0x9a], [this]);
+    return new F64(opcodeBytes(0x9a), [this]);
   }
   /** `f64.ceil` */
   ceil(): F64 {
-    return new F64([0x9b], [this]);
+    return new F64(opcodeBytes(0x9b), [this]);
   }
   /** `f64.floor` */
   floor(): F64 {
-    return new F64([0x9c], [this]);
+    return new F64(opcodeBytes(0x9c), [this]);
   }
   /** `f64.trunc` */
   trunc(): F64 {
-    return new F64([0x9d], [this]);
+    return new F64(opcodeBytes(0x9d), [this]);
   }
   /** `f64.nearest` */
   nearest(): F64 {
-    return new F64([0x9e], [this]);
+    return new F64(opcodeBytes(0x9e), [this]);
   }
   /** `f64.eq` */
   eq(other: F64Like): I32 {
@@ -604,11 +586,11 @@ export class F64 extends Expr {
   }
   /** `f32.demote_f64` */
   toF32(): F32 {
-    return new F32([0xb6], [this]);
+    return new F32(opcodeBytes(0xb6), [this]);
   }
   /** `i64.reinterpret_f64` */
   asI64(): I64 {
-    return new I64([0xbd], [this]);
+    return new I64(opcodeBytes(0xbd), [this]);
   }
   /** `i32.trunc_sat_f64_s` */
   toI32SatS(): I32 {
@@ -620,16 +602,67 @@ export class F64 extends Expr {
   }
   /** `select`: `this` where `condition` is not zero, else `other` */
   when(condition: I32Like, other: F64Like): F64 {
-    return new F64([0x1b], [this, f64(other), i32(condition)]);
+    return new F64(opcodeBytes(0x1b), [this, f64(other), i32(condition)]);
   }
 }
+
+// What folds, by opcode.
+const COMPUTE_I32: Readonly<Record<number, (a: number, b: number) => number>> =
+  {
+    0x6a: (a, b) => a + b,
+    0x6b: (a, b) => a - b,
+    0x6c: Math.imul,
+    0x71: (a, b) => a & b,
+    0x72: (a, b) => a | b,
+    0x73: (a, b) => a ^ b,
+    0x74: (a, b) => a << b,
+    0x75: (a, b) => a >> b,
+    0x76: (a, b) => a >>> b,
+    0x46: (a, b) => Number(a === b),
+    0x47: (a, b) => Number(a !== b),
+    0x48: (a, b) => Number(a < b),
+    0x49: (a, b) => Number(a >>> 0 < b >>> 0),
+    0x4a: (a, b) => Number(a > b),
+    0x4b: (a, b) => Number(a >>> 0 > b >>> 0),
+    0x4c: (a, b) => Number(a <= b),
+    0x4d: (a, b) => Number(a >>> 0 <= b >>> 0),
+    0x4e: (a, b) => Number(a >= b),
+    0x4f: (a, b) => Number(a >>> 0 >= b >>> 0),
+  };
+const COMPARE_I64: Readonly<
+  Record<number, (a: bigint, b: bigint) => boolean>
+> = {
+  0x51: (a, b) => a === b,
+  0x52: (a, b) => a !== b,
+  0x53: (a, b) => a < b,
+  0x54: (a, b) => unsigned(a) < unsigned(b),
+  0x55: (a, b) => a > b,
+  0x56: (a, b) => unsigned(a) > unsigned(b),
+  0x57: (a, b) => a <= b,
+  0x58: (a, b) => unsigned(a) <= unsigned(b),
+  0x59: (a, b) => a >= b,
+  0x5a: (a, b) => unsigned(a) >= unsigned(b),
+};
+const COMPUTE_I64: Readonly<Record<number, (a: bigint, b: bigint) => bigint>> =
+  {
+    0x7c: (a, b) => a + b,
+    0x7d: (a, b) => a - b,
+    0x7e: (a, b) => a * b,
+    0x83: (a, b) => a & b,
+    0x84: (a, b) => a | b,
+    0x85: (a, b) => a ^ b,
+    0x86: (a, b) => a << (b & 63n),
+    0x87: (a, b) => a >> (b & 63n),
+    0x88: (a, b) => BigInt.asUintN(64, a) >> (b & 63n),
+  };
 
 // Constants that recur, by value: offsets, masks, register addresses, sites.
 const KNOWN_I32 = new Map<number, I32>();
 const KNOWN_I64 = new Map<number, I64>();
+const KNOWN_LARGE_I64 = new Map<bigint, I64>();
 const MOST_KNOWN = 1 << 14;
 
-function remember<T>(known: Map<number, T>, value: number, expr: T): T {
+function remember<K, T>(known: Map<K, T>, value: K, expr: T): T {
   if (known.size < MOST_KNOWN) known.set(value, expr);
   return expr;
 }
@@ -637,6 +670,14 @@ function remember<T>(known: Map<number, T>, value: number, expr: T): T {
 function unsigned(value: bigint): bigint {
   return BigInt.asUintN(64, value);
 }
+
+// Constants that change nothing: always among those that are remembered.
+const ZERO_I32 = i32(0);
+const ONE_I32 = i32(1);
+const ONES_I32 = i32(-1);
+const ZERO_I64 = i64(0);
+const ONE_I64 = i64(1);
+const ONES_I64 = i64(-1);
 
 /** An i32 expression, from a number or as it is. */
 export function i32(value: I32Like): I32 {
@@ -664,10 +705,15 @@ export function i64(value: I64Like): I64 {
   const signed = BigInt.asIntN(64, BigInt(value));
   const low = Number(signed);
   if (low === (low | 0)) return smallI64(low);
+  return KNOWN_LARGE_I64.get(signed) ??
+    remember(KNOWN_LARGE_I64, signed, largeI64(signed));
+}
+
+function largeI64(value: bigint): I64 {
   const out = new Writer(11);
   out.byte(0x42);
-  out.s64(signed);
-  return new I64([...out.bytes], [], true, signed);
+  out.s64(value);
+  return new I64([...out.bytes], [], true, value);
 }
 
 function smallI64(value: number): I64 {

@@ -14,12 +14,24 @@ export const VAL_TYPE_CODE: Readonly<Record<ValType, number>> = {
   v128: 0x7b,
 };
 
+const OPCODES: readonly (readonly number[])[] = Array.from(
+  { length: 256 },
+  (_, opcode) => [opcode],
+);
+
+/** The bytes of an instruction without immediates. */
+export function opcodeBytes(opcode: number): readonly number[] {
+  return OPCODES[opcode]!;
+}
+
 /** An expression of some value type. */
 export abstract class Expr {
   /** The expression's value type. */
   abstract readonly type: ValType;
   /** True for a constant or a local that is never assigned again. */
   readonly stable: boolean;
+  /** For a local that keeps a value: what that is. */
+  from: Expr | undefined;
 
   /**
    * @param bytes the instruction's own bytes, opcode and immediates
@@ -36,7 +48,8 @@ export abstract class Expr {
 
   /** Appends the code that leaves this value on the operand stack. */
   emit(out: Writer): void {
-    for (const kid of this.kids) kid.emit(out);
+    const { kids } = this;
+    for (let n = 0; n < kids.length; n++) kids[n]!.emit(out);
     out.append(this.bytes);
   }
 }

@@ -1,8 +1,6 @@
 // A growing byte buffer with the integer encodings of the WebAssembly binary
 // format (WebAssembly Core Specification 3.0, 5.2.2 "Integers").
 
-const SHORT = 12;
-
 /** Appends bytes, LEB128 integers and strings to a growing buffer. */
 export class Writer {
   #bytes: Uint8Array<ArrayBuffer>;
@@ -34,18 +32,21 @@ export class Writer {
     this.#bytes[this.#length++] = value;
   }
 
-  /** Appends many bytes. */
-  append(values: ArrayLike<number>): void {
+  /** Appends an instruction's few bytes. */
+  append(values: readonly number[]): void {
     const { length } = values;
     if (this.#length + length > this.#bytes.length) this.#grow(length);
-    // Most are an instruction of a few bytes, for which a loop is faster.
-    if (length > SHORT) {
-      this.#bytes.set(values, this.#length);
-    } else {
-      for (let n = 0; n < length; n++) {
-        this.#bytes[this.#length + n] = values[n]!;
-      }
+    for (let n = 0; n < length; n++) {
+      this.#bytes[this.#length + n] = values[n]!;
     }
+    this.#length += length;
+  }
+
+  /** Appends many bytes. */
+  copy(bytes: Uint8Array): void {
+    const { length } = bytes;
+    if (this.#length + length > this.#bytes.length) this.#grow(length);
+    this.#bytes.set(bytes, this.#length);
     this.#length += length;
   }
 
@@ -91,12 +92,12 @@ export class Writer {
   name(text: string): void {
     const bytes = new TextEncoder().encode(text);
     this.u(bytes.length);
-    this.append(bytes);
+    this.copy(bytes);
   }
 
   #grow(more: number): void {
     const bytes = new Uint8Array(
-      Math.max(this.#bytes.length * 2, this.#length + more),
+      Math.max(this.#bytes.length * 4, this.#length + more),
     );
     bytes.set(this.#bytes);
     this.#bytes = bytes;
