@@ -133,5 +133,5 @@ async function launch(
 
 /** Bochs. */
 export function bochs(bits: Bits): Peer {
-  return { name: `bochs${bits}`, bits, launch };
+  return { name: `bochs${bits}`, bits, once: true, launch };
 }

@@ -54,8 +54,8 @@ async function measureAll(options: PeersOptions) {
   for (let n = 1; n <= options.runs; n++) {
     for (const peer of options.peers) {
       // What failed without a figure would do so again.
-      if (unfit.has(peer)) continue;
-      const name = `${peer.name}, run ${n} of ${options.runs}`;
+      if (unfit.has(peer) || peer.once && n > 1) continue;
+      const name = `${peer.name}, run ${n}`;
       say(`${name} ...`);
       const run = await measure(peer, options);
       const figures = figuresOf(run);

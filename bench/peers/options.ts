@@ -27,7 +27,8 @@ export interface PeersOptions {
 export const USAGE = `usage: deno task bench peers [OPTION]...
   --peers NAME,NAME   of ${PEERS.map(({ name }) => name).join(", ")}; all
   --lines NAME,NAME   of ${LINES.join(", ")}; all
-  --runs N            runs of each peer, of which medians are printed; 3
+  --runs N            runs of each peer but Bochs, of which medians are
+                      printed; 3
   --limit SECONDS     for each run; 1500`;
 
 function listed<T>(

@@ -34,6 +34,8 @@ export interface Peer {
   /** as it is called on the command line and in the table */
   readonly name: string;
   readonly bits: Bits;
+  /** so slow that one run is enough, which the machine's noise does not matter to */
+  readonly once?: boolean;
   /**
    * Fetches what is not there and says how a guest is started.
    *

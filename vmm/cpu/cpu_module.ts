@@ -12,6 +12,7 @@ import {
   type ValType,
 } from "./wasm/mod.ts";
 import { codePagesSize } from "./shared_code.ts";
+import type { KnownPages } from "./page_access.ts";
 import { STATE_PAGES } from "./state.ts";
 import { HOST_SIGNATURES, type HostName } from "./runtime/host.ts";
 import { RUNTIME_SIGNATURES, type RuntimeName } from "./runtime/signatures.ts";
@@ -141,13 +142,17 @@ export class CpuModule {
   /** How code spends the budget where it does so in a way of its own. */
   readonly spend: ((count: I32) => void) | undefined;
 
+  /** Pages that the code knows, where it keeps them. */
+  readonly pages: KnownPages | undefined;
+
   /** The same module for code that sees memory 0 and the budget in a way of its own. */
   seenThrough(
     state: Memory<"i32">,
     spend: (count: I32) => void,
+    pages: KnownPages,
   ): CpuModule {
     const seen = Object.create(CpuModule.prototype) as CpuModule;
-    return Object.assign(seen, this, { state, spend });
+    return Object.assign(seen, this, { state, spend, pages });
   }
 
   /** Gives a runtime function its body. */

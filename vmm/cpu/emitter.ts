@@ -6,6 +6,11 @@ import type { CpuModule, RuntimeFunctions } from "./cpu_module.ts";
 import type { Fields } from "./fields.ts";
 import { Flags, type OpSize, zeroExtend } from "./flags.ts";
 import type { Operand } from "./operands.ts";
+import {
+  type AccessKind,
+  type PageAccess,
+  pageByEntry,
+} from "./page_access.ts";
 import type { Shape } from "./shape.ts";
 import {
   ATTENTION,
@@ -22,7 +27,6 @@ import {
   SEG_BASE,
   SEG_LIMIT,
   SS,
-  TLB_ADDEND,
   TLB_BASE,
   TLB_READ,
   TLB_WRITE,
@@ -48,7 +52,7 @@ import {
 } from "./wasm/mod.ts";
 import { NO_ERROR_CODE, STATUS } from "./runtime/traps.ts";
 import { goTo, spend } from "./runtime/run.ts";
-import { NOT_RAM, tlbEntry } from "./runtime/walk.ts";
+import { NOT_RAM } from "./runtime/walk.ts";
 import type { RuntimeName } from "./runtime/signatures.ts";
 
 /** General registers by name, in hardware numbering. */
@@ -329,27 +333,28 @@ export class Emitter {
     this.f.call(this.cpu.fn.storeSlow, la, i32(width), value, site);
   }
 
-  // One check for tag, page crossing and anything that must be looked at: the
-  // address xor a tag that matches is the offset in the page.
-  #hits(entry: I32, tag: number, la: I64, bytes: number): I32 {
-    const { state } = this.cpu;
-    return la.xor(state.load64(entry, tag)).leU(4096 - bytes);
+  #page(la: I64, kind: AccessKind): PageAccess {
+    const { cpu, f } = this;
+    return cpu.pages?.find(this.#array(), la, kind) ??
+      pageByEntry(f, cpu.state, [this.#array(), la, kind]);
   }
 
-  #host(entry: I32, la: I64): I64 {
-    return la.add(this.cpu.state.load64(entry, TLB_ADDEND));
+  // One check for tag, page crossing and anything that must be looked at: the
+  // address xor a tag that matches is the offset in the page.
+  #hits({ tag }: PageAccess, la: I64, bytes: number): I32 {
+    return la.xor(tag).leU(4096 - bytes);
   }
 
   /** Reads 1, 2, 4 or 8 bytes at a linear address, zero-extended. */
   load(width: Width, la: I64, site = this.site()): I64 {
     const { f, cpu } = this;
     const address = f.let(la);
-    const entry = f.let(tlbEntry(this.#array(), address));
+    const page = this.#page(address, TLB_READ);
     return f.ifValue(
-      this.#hits(entry, TLB_READ, address, width),
+      this.#hits(page, address, width),
       "i64",
-      () => cpu.ram.load(width, this.#host(entry, address)),
-      () => this.#slowLoad(address, width, site),
+      () => cpu.ram.load(width, address.add(page.addend())),
+      () => page.missed(() => this.#slowLoad(address, width, site)),
       MOSTLY,
     );
   }
@@ -359,11 +364,11 @@ export class Emitter {
     const { f, cpu } = this;
     const address = f.let(la);
     const kept = f.let(value);
-    const entry = f.let(tlbEntry(this.#array(), address));
+    const page = this.#page(address, TLB_WRITE);
     f.if(
-      this.#hits(entry, TLB_WRITE, address, width),
-      () => f.do(cpu.ram.store(width, this.#host(entry, address), kept)),
-      () => this.#slowStore(address, width, kept, site),
+      this.#hits(page, address, width),
+      () => f.do(cpu.ram.store(width, address.add(page.addend()), kept)),
+      () => page.missed(() => this.#slowStore(address, width, kept, site)),
       MOSTLY,
     );
   }
@@ -371,12 +376,15 @@ export class Emitter {
   /** Offset in memory 1 of bytes that may be written, or `NOT_RAM`. */
   hostForWrite(la: I64, bytes: number): I64 {
     const { f, cpu } = this;
-    const entry = f.let(tlbEntry(this.#array(), la));
+    const page = this.#page(la, TLB_WRITE);
     return f.ifValue(
-      this.#hits(entry, TLB_WRITE, la, bytes),
+      this.#hits(page, la, bytes),
       "i64",
-      () => this.#host(entry, la),
-      () => f.call(cpu.fn.prepareWrite, la, i32(bytes), this.site())[0],
+      () => la.add(page.addend()),
+      () =>
+        page.missed(() =>
+          f.call(cpu.fn.prepareWrite, la, i32(bytes), this.site())[0]
+        ),
       MOSTLY,
     );
   }
@@ -393,20 +401,22 @@ export class Emitter {
   loadVector(la: I64, aligned: boolean): V128 {
     const { f, cpu } = this;
     if (aligned) this.checkAligned(la, 16);
-    const entry = f.let(tlbEntry(this.#array(), la));
+    const page = this.#page(la, TLB_READ);
     return f.ifValue(
-      this.#hits(entry, TLB_READ, la, 16),
+      this.#hits(page, la, 16),
       "v128",
-      () => cpu.ram.loadV128(this.#host(entry, la)),
-      () => {
-        // All of it must be there before any of it is read.
-        this.call("prepareRead", la, i32(16), this.site());
-        const low = this.#slowLoad(la, 8);
-        const high = this.#slowLoad(f.let(la.add(8)), 8);
-        return vectorOf(low, high);
-      },
+      () => cpu.ram.loadV128(la.add(page.addend())),
+      () => page.missed(() => this.#slowLoadVector(la)),
       MOSTLY,
     );
+  }
+
+  // All of it must be there before any of it is read.
+  #slowLoadVector(la: I64): V128 {
+    this.call("prepareRead", la, i32(16), this.site());
+    const low = this.#slowLoad(la, 8);
+    const high = this.#slowLoad(this.f.let(la.add(8)), 8);
+    return this.f.let(vectorOf(low, high));
   }
 
   /** Writes 16 bytes; `aligned` raises #GP(0) where the address is not. */
@@ -414,21 +424,22 @@ export class Emitter {
     const { f, cpu } = this;
     if (aligned) this.checkAligned(la, 16);
     const kept = f.let(value);
-    const entry = f.let(tlbEntry(this.#array(), la));
+    const page = this.#page(la, TLB_WRITE);
     f.if(
-      this.#hits(entry, TLB_WRITE, la, 16),
-      () => f.do(cpu.ram.storeV128(this.#host(entry, la), kept)),
-      () => {
-        this.prepareWrite(la, 16);
-        this.#slowStore(la, 8, f.let(kept.lane("i64x2.extract_lane", 0)));
-        this.#slowStore(
-          f.let(la.add(8)),
-          8,
-          f.let(kept.lane("i64x2.extract_lane", 1)),
-        );
-      },
+      this.#hits(page, la, 16),
+      () => f.do(cpu.ram.storeV128(la.add(page.addend()), kept)),
+      () => page.missed(() => this.#slowStoreVector(la, kept)),
       MOSTLY,
     );
+  }
+
+  #slowStoreVector(la: I64, value: V128): void {
+    const { f } = this;
+    this.prepareWrite(la, 16);
+    const low = f.let(value.lane("i64x2.extract_lane", 0));
+    const high = f.let(value.lane("i64x2.extract_lane", 1));
+    this.#slowStore(la, 8, low);
+    this.#slowStore(f.let(la.add(8)), 8, high);
   }
 
   /** Raises #GP(0) where an address is not a multiple of `bytes`. */

@@ -441,6 +441,7 @@ export class Engine implements CodeSource, CodeKeeper, TierHost {
     words[RIP_BASE >> 2] = baseLow;
     words[(RIP_BASE >> 2) + 1] = baseLow < 0 ? high - 1 : high;
     if (!remember) return;
+    this.#call("noteRip");
     const index = (low ^ (low >>> JUMP_BITS | high << (32 - JUMP_BITS))) &
       ((1 << JUMP_BITS) - 1);
     const entry = (JUMP_CACHE + index * JUMP_STRIDE) >> 2;
@@ -451,13 +452,21 @@ export class Engine implements CodeSource, CodeKeeper, TierHost {
     if (block.mode & MODE.FLAT) this.#enterIndex(block);
   }
 
+  // A block has two places: who had the first takes the second.
   #enterIndex({ offset, start, mode }: Block): void {
     const { words } = this;
     const page = Math.imul(Math.floor(offset / 4096), INDEX_MULTIPLIER);
     const index = (offset ^ page) & ((1 << INDEX_BITS) - 1);
-    const entry = (BLOCK_INDEX + index * JUMP_STRIDE) >> 2;
+    const at = BLOCK_INDEX + index * JUMP_STRIDE;
+    const entry = at >> 2;
+    const high = Math.floor(offset / 2 ** 32);
+    const isSame = words[entry] === (offset | 0) && words[entry + 1] === high &&
+      words[entry + (JUMP_ENTRY_KEY >> 2)] === mode;
+    if (!isSame) {
+      words.copyWithin((at ^ JUMP_STRIDE) >> 2, entry, entry + JUMP_STRIDE / 4);
+    }
     words[entry] = offset;
-    words[entry + 1] = Math.floor(offset / 2 ** 32);
+    words[entry + 1] = high;
     words[entry + (JUMP_RECORD >> 2)] = start;
     words[entry + (JUMP_ENTRY_KEY >> 2)] = mode;
   }

@@ -199,7 +199,8 @@ export class Flags {
   /** After `r = a - b`; below 64 bits `r` is not truncated. */
   sub(size: OpSize, a: I64, b: I64, r: I64): void {
     const carry = this.#borrows(size, a, b, r);
-    comparisons.set(carry, { size, a, b });
+    // What has no parts, a constant or a local, may stand for something else as well.
+    if (carry.kids.length > 0) comparisons.set(carry, { size, a, b });
     this.#setCarry(carry);
     this.#setResult(signExtend(r, size));
   }

@@ -705,6 +705,76 @@ Deno.test("MOV CR3 with bit 63 keeps the translations of its PCID", () => {
   assertEquals(rdi, 1n);
 });
 
+// Calls what is at DATA, in one space and in the other, five times; the sum is in EDI.
+// L: call rbx; add edi, eax; mov cr3, rcx; call rbx; add edi, eax; mov cr3, rsi;
+// dec ebp; jnz L
+const CALLS = "ffd3 01c7 0f22d9 ffd3 01c7 0f22de ffcd 75ee";
+
+for (const cr4 of [0, CR4.PGE, CR4.PCIDE, CR4.PGE | CR4.PCIDE]) {
+  for (const keep of [false, true]) {
+    if (keep && !(cr4 & CR4.PCIDE)) continue;
+    const what = `CR4 ${cr4.toString(16)}${keep ? " and bit 63" : ""}`;
+
+    Deno.test(`code at one address is each space's own, with ${what}`, () => {
+      const { machine, one, two, cr3 } = twoSpaces();
+      const global = cr4 & CR4.PGE ? G : 0;
+      for (const tables of [one.tables, two]) {
+        tables.map(CODE, CODE, P | RW | global);
+      }
+      // mov eax, ...; ret
+      machine.poke(PAGE, "b801000000 c3");
+      machine.poke(OTHER, "b800010000 c3");
+      machine.enter("long", { tables: one.tables, cr4 });
+      machine.poke(CODE, CALLS + UD2);
+      const pcids = cr4 & CR4.PCIDE ? [1, 2] as const : [0, 0] as const;
+      machine.set({
+        RIP: CODE,
+        RSP: CODE + 0x800,
+        RBX: DATA,
+        RCX: cr3(two, pcids[1], keep),
+        RSI: cr3(one.tables, pcids[0], keep),
+        RBP: 5,
+        RDI: 0,
+        CR3: one.tables.root | pcids[0],
+      });
+      assertEquals(machine.runToException().vector, VECTOR.UD);
+      assertEquals(machine.get("RDI"), 0x505n);
+    });
+  }
+}
+
+for (const size of [4096, 2 << 20]) {
+  Deno.test(`INVLPG drops where code of a page of ${size} bytes was`, () => {
+    // L: call rbx; add edi, eax; mov [rcx], rsi; invlpg [rbx]; xchg rsi, rdx; dec ebp;
+    // jnz L
+    const program = "ffd3 01c7 488931 0f013b 4887d6 ffcd 75ef";
+    const s = setup("long");
+    const linear = 0x40_0000_0000n;
+    s.tables.map(linear, 0, P | RW, size);
+    const entry = s.tables.entry(linear, size);
+    const first = size === 4096 ? BigInt(PAGE | P | RW) : 0x83n;
+    const second = size === 4096 ? BigInt(OTHER | P | RW) : 0x20_0083n;
+    s.machine.poke(size === 4096 ? PAGE : 0x500, "b801000000 c3");
+    s.machine.poke(size === 4096 ? OTHER : 0x20_0500, "b800010000 c3");
+    s.tables.write(entry, first);
+    s.tables.map(DATA, entry & ~0xfff, P | RW);
+    s.machine.enter("long", { tables: s.tables });
+    s.machine.poke(CODE, program + UD2);
+    s.machine.set({
+      RIP: CODE,
+      RSP: CODE + 0x800,
+      RBX: linear + (size === 4096 ? 0n : 0x500n),
+      RCX: DATA + entry % 4096,
+      RSI: second,
+      RDX: first,
+      RBP: 6,
+      RDI: 0,
+    });
+    assertEquals(s.machine.runToException().vector, VECTOR.UD);
+    assertEquals(s.machine.get("RDI"), 0x303n);
+  });
+}
+
 Deno.test("more PCIDs than the CPU keeps are still correct", () => {
   const { machine, one, two, cr3 } = twoSpaces();
   machine.enter("long", { tables: one.tables, cr4: CR4.PCIDE });

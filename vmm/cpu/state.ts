@@ -60,8 +60,14 @@ export const PAUSES = layout.take(4);
 export const CPL = layout.take(4);
 /** The mode key of the blocks that may run now: i32. See `mode.ts`. */
 export const MODE_KEY = layout.take(4);
-/** `MODE_KEY`, whether CPL is 3, and the generation of the jump cache: i32. */
+/** `MODE_KEY`, whether CPL is 3, and a generation of the jump cache: i32. */
 export const JUMP_KEY = layout.take(4);
+/** The last generation that was begun: i32. See `runtime/jumps.ts`. */
+export const JUMP_GENERATION = layout.take(4);
+/** The generation of supervisor code: i32. */
+export const SUPERVISOR_JUMPS = layout.take(4);
+/** Non-zero where entries of it lie in pages that are not global: i32. */
+export const JUMP_LOCAL = layout.take(4);
 /** Address of the TLB array for data accesses at the present privilege: i32. */
 export const TLB_BASE = layout.take(4);
 /** Address of the TLB array for system structures (always supervisor): i32. */
@@ -292,6 +298,8 @@ export const TLB_LARGE = layout.array(TLB_SPACES, 8);
 export const TLB_SPACE = layout.take(4);
 /** The PCID that each address space holds, plus 1; 0 for none: i32 each. */
 export const SPACE_PCIDS = layout.array(TLB_SPACES, 4, 4);
+/** The generation of user code in each address space; 0 for none yet: i32 each. */
+export const SPACE_JUMPS = layout.array(TLB_SPACES, 4, 4);
 /** The address space that the next new PCID takes: i32. */
 export const SPACE_VICTIM = layout.take(4);
 
@@ -324,8 +332,15 @@ export const JUMP_RIP = 0;
 export const JUMP_RECORD = 8;
 export const JUMP_ENTRY_KEY = 12;
 
+/** log2 of the bytes in `JUMP_PAGES`. */
+export const JUMP_PAGES_BITS = 12;
+/** Not 0 where the cache may have RIPs of a page, by the low bits of its number. */
+export const JUMP_PAGES = layout.array(1 << JUMP_PAGES_BITS, 1, 64);
+/** As `TLB_LARGE`, for the large pages that the cache may have RIPs of: u64. */
+export const JUMP_LARGE = layout.take(8);
+
 /** log2 of the entries in the block index. */
-export const INDEX_BITS = 15;
+export const INDEX_BITS = 17;
 /** What its hash multiplies page numbers by: odd, and no multiple of a page's size. */
 export const INDEX_MULTIPLIER = 0x5bd3;
 /**

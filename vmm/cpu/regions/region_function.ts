@@ -37,6 +37,7 @@ import {
   type Var,
 } from "../wasm/mod.ts";
 import { effectOf } from "./effects.ts";
+import { BlockPages, type PagesMark } from "./pages.ts";
 import {
   FlagStore,
   type FlagWord,
@@ -58,6 +59,7 @@ export class RegionFunction extends FunctionBuilder {
   /** Whether the instruction so far may have written guest memory. */
   hasWritten = false;
   readonly #state: StateLocals;
+  readonly #pages: BlockPages;
   readonly #module: CpuModule;
   #record!: Var<"i32">;
   #rip!: Var<"i64">;
@@ -78,7 +80,14 @@ export class RegionFunction extends FunctionBuilder {
     super(module.m, HANDLER_TYPE);
     this.#module = module;
     this.#state = new StateLocals(this);
-    this.cpu = module.seenThrough(this.#state, (count) => this.#spend(count));
+    this.#pages = new BlockPages(
+      this,
+      module.state,
+      this.#state.origins,
+      () => this.depth === this.#base && !this.#isDirect,
+    );
+    const spend = (count: I32) => this.#spend(count);
+    this.cpu = module.seenThrough(this.#state, spend, this.#pages);
   }
 
   /** Builds the whole function: its ways in and out around `body`. */
@@ -166,6 +175,8 @@ export class RegionFunction extends FunctionBuilder {
 
   /** Begins a block: what it leaves undone pays for the blocks before it. */
   beginBlock(): void {
+    this.#pages.forget();
+    this.#state.origins.forget();
     this.set(this.#owed, i32(this.owed));
   }
 
@@ -198,23 +209,29 @@ export class RegionFunction extends FunctionBuilder {
   instruction(emit: (end: Label) => void): void {
     const mark = this.mark();
     const before = new Map(this.#state.pending);
+    const pages = this.#pages.mark();
     try {
       this.#attempt(emit, false);
     } catch (error) {
-      this.#takeBack(mark, before);
+      this.#takeBack(mark, before, pages);
       if (!(error instanceof ConditionalFlags)) throw error;
       try {
         this.settleFlags();
         this.#attempt(emit, true);
       } catch (again) {
-        this.#takeBack(mark, before);
+        this.#takeBack(mark, before, pages);
         throw again;
       }
     }
   }
 
-  #takeBack(mark: Mark, pending: ReadonlyMap<FlagWord, I64>): void {
+  #takeBack(
+    mark: Mark,
+    pending: ReadonlyMap<FlagWord, I64>,
+    pages: PagesMark,
+  ): void {
     this.rewind(mark);
+    this.#pages.rewind(pages);
     this.#setPending(pending);
   }
 
@@ -263,8 +280,10 @@ export class RegionFunction extends FunctionBuilder {
     const base = this.#base;
     const isDirect = this.#isDirect;
     const { hasWritten, owed } = this;
+    const pages = this.#pages.mark();
     this.#pinned = [...pinned];
     this.aside(body);
+    this.#pages.rewind(pages);
     this.hasWritten = hasWritten;
     this.owed = owed;
     this.#pinned = pinned;
@@ -303,7 +322,9 @@ export class RegionFunction extends FunctionBuilder {
   }
 
   override orCall<E extends Expr>(value: E, name: string, ...args: Expr[]): E {
-    if (this.#isDirect || !isPure(value)) return value;
+    // What has no parts may be a flag word of another instruction as well.
+    const isShared = value.kids.length === 0;
+    if (this.#isDirect || isShared || !isPure(value)) return value;
     const { index } = this.#module.fn[name as RuntimeName];
     const call = [0x10, ...unsignedBytes(index)];
     this.#smaller.set(value, expr("i64", call, args));
@@ -430,7 +451,10 @@ export class RegionFunction extends FunctionBuilder {
   ): Values<R> {
     const effect = effectOf(callee.name);
     if (effect === undefined) throw new Unsupported(callee.name);
-    if (effect !== "pure") this.showFlags();
+    if (effect !== "pure") {
+      this.showFlags();
+      this.#pages.forget();
+    }
     if (effect === "writes") this.hasWritten = true;
     const results = super.call(callee, ...values);
     if (effect === "privilege") this.#state.renewTlb();

@@ -23,6 +23,7 @@ import {
   type Var,
   type Width,
 } from "../wasm/mod.ts";
+import { Origins } from "./origins.ts";
 import {
   constantAddress,
   setLocal,
@@ -71,12 +72,15 @@ export class StateLocals extends VectorLocals {
   readonly #words = new Map<number, Word>();
   /** Flag words that were put off, by address. */
   readonly pending = new Map<FlagWord, I64>();
+  /** Where values come from. */
+  readonly origins = new Origins();
 
   #word(at: number, type: ValType = "i64"): Word {
     let word = this.#words.get(at);
     if (word === undefined) {
       word = { variable: this.f.reserve(type), isWritten: false };
       this.#words.set(at, word);
+      this.origins.name(at, word.variable.index);
     }
     return word;
   }
@@ -109,6 +113,7 @@ export class StateLocals extends VectorLocals {
   assign(at: number, value: Expr): Stmt {
     const word = this.#word(at);
     word.isWritten = true;
+    if (!isFlagWord(at)) this.origins.assign(at, value);
     return setLocal(word.variable.index, value);
   }
 

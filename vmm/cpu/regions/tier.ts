@@ -174,8 +174,7 @@ export class RegionTier {
     // The head itself may be what was dropped: then it stays so.
     if (this.#isLive(region.head)) {
       state.setInt32(region.head.start + REC_HANDLER, region.handler, true);
-      const { offset, mode } = region.head;
-      this.#setCount(region.head, this.threshold(offset, mode));
+      this.#recount(region.head);
     }
   }
 
@@ -205,7 +204,7 @@ export class RegionTier {
     } else {
       this.#compiler.post(batch, (bytes) => {
         if (bytes !== undefined) this.#install(bytes, first, regions);
-        else this.#failed++;
+        else this.#fail(regions);
       });
     }
   }
@@ -214,11 +213,19 @@ export class RegionTier {
   // is counted again.
   #isWhole({ blocks }: GrownRegion): boolean {
     if (blocks.every((block) => this.#isLive(block))) return true;
-    const head = blocks[0]!;
-    if (this.#isLive(head)) {
-      this.#setCount(head, this.threshold(head.offset, head.mode));
-    }
+    this.#recount(blocks[0]!);
     return false;
+  }
+
+  #recount(head: Block): void {
+    if (!this.#isLive(head)) return;
+    this.#setCount(head, this.threshold(head.offset, head.mode));
+  }
+
+  // Code of one of the regions changed while they were compiled: no module came of it.
+  #fail(regions: readonly GrownRegion[]): void {
+    this.#failed++;
+    for (const { blocks } of regions) this.#recount(blocks[0]!);
   }
 
   #install(

@@ -2,9 +2,13 @@
 // when its code changes. What regions compute is the business of `tests/cpu/`.
 
 import { assert, assertEquals } from "@std/assert";
+import { createStateMemory } from "../engine.ts";
 import { TestMachine } from "../testing.ts";
 import { VECTOR } from "../runtime/traps.ts";
+import { Customer } from "./customer.ts";
 import type { RegionOptions } from "./limits.ts";
+import { mailMemory } from "./mail.ts";
+import type { BatchPlan } from "./plan.ts";
 import type { RegionStatistics } from "./tier.ts";
 
 const CODE = 0x8000;
@@ -80,6 +84,36 @@ Deno.test("an observer is told of every module, and what is counted agrees", () 
   assertEquals(regions?.live, 1);
   machine.poke(CODE + 2, "05");
   assertEquals(machine.cpu.statistics.regions?.live, 0);
+});
+
+/** Refuses its first batch. */
+class Refusing extends Customer {
+  #asked = 0;
+
+  protected override compile(batch: BatchPlan): Uint8Array<ArrayBuffer> {
+    if (this.#asked++ === 0) throw new Error("refused");
+    return super.compile(batch);
+  }
+}
+
+Deno.test("what was not compiled is asked for when it is hot again", () => {
+  const state = createStateMemory();
+  const mail = mailMemory(new SharedArrayBuffer(4));
+  const buffer = state.buffer as SharedArrayBuffer;
+  const customer = new Refusing({ state: buffer, mail });
+  const machine = new TestMachine({ compile: EAGER, state, compiler: mail });
+  machine.enter("protected32");
+  machine.poke(CODE, LOOP + UD2);
+  machine.set({ RIP: CODE, RSP: 0x7000, RAX: 0, RCX: 100_000 });
+  const known: number[] = [];
+  for (let n = 0; n < 2; n++) {
+    machine.run(5000);
+    customer.serve();
+    known.push(regionsOf(machine));
+  }
+  machine.run(5000);
+  assertEquals([...known, regionsOf(machine)], [0, 0, 1]);
+  assertEquals(machine.cpu.statistics.regions?.failed, 1);
 });
 
 Deno.test("a loop that overwrites its own next instruction sees it at once", () => {

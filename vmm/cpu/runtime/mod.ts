@@ -8,6 +8,7 @@ import { defineControl } from "./control.ts";
 import { defineDebug } from "./debug.ts";
 import { defineDescriptors } from "./descriptors.ts";
 import { defineEntry } from "./entry.ts";
+import { defineJumps } from "./jumps.ts";
 import { defineEvents } from "./events.ts";
 import { defineFar } from "./far.ts";
 import { defineFrames } from "./frames.ts";
@@ -58,6 +59,7 @@ export function defineRuntime(cpu: CpuModule): void {
   defineDebug(cpu);
   defineDescriptors(cpu);
   defineEntry(cpu);
+  defineJumps(cpu);
   defineEvents(cpu);
   defineFar(cpu);
   defineFrames(cpu);

@@ -10,7 +10,8 @@ import {
   MOSTLY,
 } from "../wasm/mod.ts";
 import { FLAG } from "../flags.ts";
-import { MODE, MODE_BITS } from "../mode.ts";
+import { MODE } from "../mode.ts";
+import { jumpKey } from "./jumps.ts";
 import {
   ACCESS,
   BLOCK_INDEX,
@@ -66,10 +67,6 @@ import {
   EFER_LMA,
 } from "./control_bits.ts";
 
-// The jump key: the mode key, whether the CPL is 3, and the generation.
-const JUMP_USER = 1 << MODE_BITS;
-const JUMP_GENERATION = JUMP_USER << 1;
-
 /** Signatures of the functions defined here. */
 export const RUN_SIGNATURES = {
   /** Runs from a RIP until something wants TypeScript: `STATUS`. Handlers tail-call it. */
@@ -78,8 +75,6 @@ export const RUN_SIGNATURES = {
   updateMode: { params: [], results: [] },
   /** Derives the TLB arrays alone: after a change of CPL or AC. */
   updatePrivilege: { params: [], results: [] },
-  /** Forgets where RIPs lead: after a change of address space. */
-  dropJumps: { params: [], results: [] },
 } as const;
 
 /** Continues with the handler of a record; ends the path. */
@@ -157,11 +152,15 @@ function findInIndex(
       state.load32(0, TLB_BASE),
       rip.toI32().and(SITE_OFFSET),
     );
-    const found = f.let(blockIndexEntry(offset));
-    const isHit = state.load64(found, BLOCK_INDEX).eq(offset).and(
-      state.load32(found, BLOCK_INDEX + JUMP_ENTRY_KEY).eq(mode),
-    );
-    f.if(isHit, () => {
+    f.call(cpu.fn.noteJump, rip);
+    const first = f.let(blockIndexEntry(offset));
+    const second = first.xor(JUMP_STRIDE);
+    const holds = (at: I32) =>
+      state.load64(at, BLOCK_INDEX).eq(offset).and(
+        state.load32(at, BLOCK_INDEX + JUMP_ENTRY_KEY).eq(mode),
+      );
+    const found = f.let(first.when(holds(first), second));
+    f.if(holds(found), () => {
       const record = f.let(state.load32(found, BLOCK_INDEX + JUMP_RECORD));
       f.do(state.store64(entry, rip));
       f.do(state.store32(entry, record, JUMP_RECORD));
@@ -222,9 +221,8 @@ function defineUpdateMode(cpu: CpuModule): void {
     const traced = flags.and(FLAG.TF).ne(0);
     put(MODE.STEP, state.load32(0, FORCE_STEP).or(watched).or(traced).ne(0));
     // Where user code may jump to, supervisor code may not, and vice versa.
-    const user = i32(JUMP_USER).when(state.load32(0, CPL).eq(3), 0);
-    const generation = state.load32(0, JUMP_KEY).and(-JUMP_GENERATION);
-    f.do(state.store32(0, generation.or(user).or(key.get()), JUMP_KEY));
+    const isUser = state.load32(0, CPL).eq(3);
+    f.do(state.store32(0, jumpKey(cpu, key.get(), isUser), JUMP_KEY));
     f.do(state.store32(0, key.get(), MODE_KEY));
     f.returnCall(cpu.fn.updatePrivilege);
   });
@@ -254,19 +252,9 @@ function defineUpdatePrivilege(cpu: CpuModule): void {
 
 /** Defines the functions of `RUN_SIGNATURES`. */
 export function defineRun(cpu: CpuModule): void {
-  const { state } = cpu;
   defineDispatch(cpu);
   defineUpdateMode(cpu);
   defineUpdatePrivilege(cpu);
-  cpu.define("dropJumps", (f) => {
-    const key = f.let(state.load32(0, JUMP_KEY).add(JUMP_GENERATION));
-    // When the generation wraps, entries of long ago would match again.
-    f.if(key.and(-JUMP_GENERATION).eqz(), () => {
-      const bytes = JUMP_STRIDE << JUMP_BITS;
-      f.do(state.fill(i32(JUMP_CACHE), 0xff, i32(bytes)));
-    });
-    f.do(state.store32(0, key, JUMP_KEY));
-  });
 }
 
 /** Whether a budget is gone, or the engine is wanted whatever is left of it. */

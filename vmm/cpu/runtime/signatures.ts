@@ -6,6 +6,7 @@ import { CONTROL_SIGNATURES } from "./control.ts";
 import { DEBUG_SIGNATURES } from "./debug.ts";
 import { DESCRIPTOR_SIGNATURES } from "./descriptors.ts";
 import { ENTRY_SIGNATURES } from "./entry.ts";
+import { JUMP_SIGNATURES } from "./jumps.ts";
 import { EVENT_SIGNATURES } from "./events.ts";
 import { FAR_SIGNATURES } from "./far.ts";
 import { FRAME_SIGNATURES } from "./frames.ts";
@@ -67,6 +68,7 @@ export const RUNTIME_SIGNATURES = {
   ...DEBUG_SIGNATURES,
   ...DESCRIPTOR_SIGNATURES,
   ...ENTRY_SIGNATURES,
+  ...JUMP_SIGNATURES,
   ...EVENT_SIGNATURES,
   ...FAR_SIGNATURES,
   ...FRAME_SIGNATURES,

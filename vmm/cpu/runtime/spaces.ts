@@ -7,12 +7,13 @@ import {
   CR3,
   PDPTE,
   RESERVED_PA,
+  SPACE_JUMPS,
   SPACE_PCIDS,
   SPACE_VICTIM,
   TLB_SPACE,
   TLB_SPACES,
 } from "../state.ts";
-import { i32, type I64, i64 } from "../wasm/mod.ts";
+import { type I32, i32, type I64, i64 } from "../wasm/mod.ts";
 import { isCanonical, Sys } from "./sysops.ts";
 import { CR0_PG, CR4_PAE, CR4_PCIDE } from "./control_bits.ts";
 import { NOT_RAM } from "./walk.ts";
@@ -68,11 +69,17 @@ function definePdptes(cpu: CpuModule): void {
   });
 }
 
+// Drops what an address space has, before `changeJumps`.
+function emptySpace(s: Sys, space: I32, all: number): void {
+  s.call("flushSpace", space, i32(all));
+  s.set(space.shl(2), i32(0), SPACE_JUMPS);
+}
+
 function defineSelection(cpu: CpuModule): void {
   cpu.define("flushContext", (f) => {
     const s = new Sys(cpu, f);
-    s.call("flushSpace", s.get(TLB_SPACE), i32(0));
-    s.call("dropJumps");
+    emptySpace(s, s.get(TLB_SPACE), 0);
+    s.call("changeJumps");
   });
   cpu.define("flushEverything", (f) => {
     const s = new Sys(cpu, f);
@@ -96,15 +103,14 @@ function defineSelection(cpu: CpuModule): void {
     const s = new Sys(cpu, f);
     const name = s.let(f.param(0, "i32").add(1));
     const keeps = f.param(1, "i32");
-    s.call("dropJumps");
     for (let n = 0; n < TLB_SPACES; n++) {
       f.if(s.get(SPACE_PCIDS + 4 * n).eq(name), () => {
         s.set(TLB_SPACE, n);
         f.if(
           keeps.eqz(),
-          () => void s.call("flushSpace", i32(n), i32(0)),
+          () => emptySpace(s, i32(n), 0),
         );
-        f.return();
+        f.returnCall(cpu.fn.changeJumps);
       });
     }
     // In turn, but not the one that was in use just now.
@@ -112,9 +118,10 @@ function defineSelection(cpu: CpuModule): void {
     const isBusy = turn.eq(s.get(TLB_SPACE));
     const victim = s.let(turn.add(isBusy).remU(TLB_SPACES));
     s.set(SPACE_VICTIM, victim.add(1).remU(TLB_SPACES));
-    s.call("flushSpace", victim, i32(1));
+    emptySpace(s, victim, 1);
     s.set(victim.shl(2), name, SPACE_PCIDS);
     s.set(TLB_SPACE, victim);
+    f.returnCall(cpu.fn.changeJumps);
   });
 }
 
@@ -164,7 +171,7 @@ function defineInvalidate(cpu: CpuModule): void {
       () => flushInSpaces(s, la),
       () => void s.call("flushPage", s.get(TLB_SPACE), la),
     );
-    f.returnCall(cpu.fn.dropJumps);
+    f.returnCall(cpu.fn.dropPageJumps, la);
   });
   cpu.define("invalidatePcid", (f) => {
     const type = f.param(0, "i64");

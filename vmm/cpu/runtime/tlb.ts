@@ -136,8 +136,8 @@ export function fillTlb(
   );
 }
 
-// The bit of `TLB_LARGE` for an address's gigabyte.
-function largeBit(la: I64): I64 {
+/** The bit of `TLB_LARGE` for an address's gigabyte. */
+export function largeBit(la: I64): I64 {
   return i64(1).shl(la.shrU(30).xor(la.shrU(42)));
 }
 
@@ -154,7 +154,8 @@ function invalidate(cpu: CpuModule, f: FunctionBuilder, entry: I32): void {
   }
 }
 
-function metaOf(cpu: CpuModule, entry: I32): I32 {
+/** Flags of the entry at an address. */
+export function metaOf(cpu: CpuModule, entry: I32): I32 {
   const index = entry.sub(TLB).shrU(Math.log2(TLB_STRIDE));
   return cpu.state.load32(index.shl(2), TLB_META);
 }

@@ -56,6 +56,19 @@ function localBytes(opcode: number, index: number): readonly number[] {
     : [opcode, (index & 0x7f) | 0x80, index >> 7];
 }
 
+/** The condition of a branch mostly does not hold: see `Hint`. */
+export const RARELY = 0;
+/** The condition of a branch mostly holds. */
+export const MOSTLY = 1;
+/**
+ * Whether the condition of a branch holds (WebAssembly's branch hinting): the engine
+ * keeps what is rare out of the way, its spills of registers above all.
+ */
+export type Hint = typeof RARELY | typeof MOSTLY;
+
+/** Where in a body a branch with a hint is. */
+export type HintAt = readonly [number, Hint];
+
 /** The bytes that assign a local. */
 export function localSet(index: number): readonly number[] {
   return LOCAL_SETS[index] ??= localBytes(0x21, index);
@@ -71,19 +84,6 @@ function localGet<T extends ValType>(
   const known = (isKept ? KEPT : VARIABLES)[type];
   return (known[index] ??= make() as Expr) as Expr as ExprOf[T];
 }
-
-/** The condition of a branch mostly does not hold: see `Hint`. */
-export const RARELY = 0;
-/** The condition of a branch mostly holds. */
-export const MOSTLY = 1;
-/**
- * Whether the condition of a branch holds (WebAssembly's branch hinting): the engine
- * keeps what is rare out of the way, its spills of registers above all.
- */
-export type Hint = typeof RARELY | typeof MOSTLY;
-
-/** Where in a body a branch with a hint is. */
-export type HintAt = readonly [number, Hint];
 
 /** A local of a type. */
 export type Local = readonly [ValType, number];
@@ -191,7 +191,11 @@ export class FunctionBuilder {
     const index = this.#newLocal(value.type);
     value.emit(this.#out);
     this.#out.append(localSet(index));
-    return localGet(value.type, index, true) as Expr as E;
+    // An object of its own, since it knows what it was made from.
+    const get = localGet(value.type, index, true) as Expr;
+    const kept: Expr = expr(value.type, get.bytes, NO_KIDS, true);
+    kept.from = value;
+    return kept as E;
   }
 
   /**

@@ -240,7 +240,8 @@ export class ModuleBuilder {
     });
     const code = new Writer(1 << 16);
     hintSection(out, this.#encodeBodies(code));
-    section(out, 10, this.#functions.length, (s) => s.copy(code.bytes));
+    const size = code.length + 64;
+    section(out, 10, this.#functions.length, (s) => s.copy(code.bytes), size);
     return out.bytes.slice();
   }
 

@@ -30,6 +30,8 @@ export abstract class Expr {
   abstract readonly type: ValType;
   /** True for a constant or a local that is never assigned again. */
   readonly stable: boolean;
+  /** For a local that keeps a value: what that is. */
+  from: Expr | undefined;
 
   /**
    * @param bytes the instruction's own bytes, opcode and immediates

@@ -1,0 +1,89 @@
+// Accesses of one block that share what was found of a page: where the guess is wrong,
+// what they read, write and raise must be as it was. The pages are mapped to frames
+// that do not follow each other, so that a wrong addend is seen.
+
+import { assertEquals } from "@std/assert";
+import { VECTOR } from "../runtime/traps.ts";
+import { CR0, CR4, PageTables, PTE, TestMachine } from "../testing.ts";
+
+const CODE = 0x8000;
+const DATA = 0x50_0000;
+const FRAMES = [0x9000, 0xb000, 0xa000] as const;
+const READ_ONLY = DATA + 0x3000;
+const ABSENT = DATA + 0x4000;
+const UD2 = "0f0b";
+
+function machineWith(compile: boolean, program: string): TestMachine {
+  const machine = new TestMachine({ compile });
+  const tables = new PageTables(machine, "long");
+  tables.map(CODE, CODE, PTE.P | PTE.RW);
+  FRAMES.forEach((frame, n) => {
+    tables.map(DATA + n * 4096, frame, PTE.P | PTE.RW);
+    for (let at = 0; at < 4096; at += 8) {
+      machine.poke64(frame + at, BigInt(frame + at));
+    }
+  });
+  tables.map(READ_ONLY, FRAMES[0], PTE.P);
+  machine.enter("long", { tables, cr0: CR0.WP, cr4: CR4.OSFXSR });
+  machine.poke(CODE, program + UD2);
+  return machine;
+}
+
+// Runs twice: where the TLB is empty, and where it knows the pages.
+function outcomes(compile: boolean, program: string, rbx: number) {
+  const machine = machineWith(compile, program);
+  return [1, 2].map(() => {
+    machine.set({ RIP: CODE, RBX: rbx, RSP: rbx, RAX: 1, RCX: 2, RDX: 3 });
+    const { vector } = machine.runToException(1000);
+    const registers = (["RAX", "RCX", "RDX", "RSI", "RSP", "CR2"] as const)
+      .map((name) => machine.get(name));
+    const memory = FRAMES.map((frame) =>
+      [0, 8, 4080, 4088].map((at) => machine.peek64(frame + at))
+    );
+    return { vector, rip: machine.get("RIP"), registers, memory };
+  });
+}
+
+const PROGRAMS: Readonly<Record<string, string>> = {
+  // mov rax, [rbx]; mov rcx, [rbx+8]; mov rdx, [rbx-8]; mov rsi, [rbx+4]
+  loads: "488b03 488b4b08 488b53f8 488b7304",
+  // mov [rbx], rax; mov [rbx+8], rcx; mov rdx, [rbx+8]; add [rbx], rcx
+  stores: "488903 48894b08 488b5308 48010b",
+  // push rax; push rcx; mov rsi, [rsp+8]; pop rdx; pop rcx
+  pushes: "50 51 488b742408 5a 59",
+  // movups xmm0, [rbx]; movups [rbx+8], xmm0; mov rax, [rbx+12]
+  vectors: "0f1003 0f114308 488b430c",
+  // mov rax, [rbx]; add rbx, 16; mov rcx, [rbx]; mov [rbx-16], rcx
+  "moving base": "488b03 4883c310 488b0b 48894bf0",
+  // mov rdx, [rbx]; lock xadd [rbx+8], rax; mov rcx, [rbx+8]
+  locked: "488b13 f0480fc14308 488b4b08",
+};
+
+const PLACES: Readonly<Record<string, number>> = {
+  "inside a page": DATA + 0x100,
+  "at a page's end": DATA + 0x1000 - 8,
+  "at a page's start": DATA + 0x1000,
+  "across two pages": DATA + 0x1000 - 4,
+  "before a page that cannot be written": READ_ONLY - 8,
+  "where nothing can be written": READ_ONLY + 16,
+  "before a page that is not there": ABSENT - 8,
+  "where nothing is": ABSENT + 16,
+};
+
+for (const [what, program] of Object.entries(PROGRAMS)) {
+  Deno.test(`accesses that share a page: ${what}`, () => {
+    for (const [where, rbx] of Object.entries(PLACES)) {
+      const threaded = outcomes(false, program, rbx);
+      assertEquals(outcomes(true, program, rbx), threaded, where);
+      const ends = new Set<number>([VECTOR.UD, VECTOR.PF]);
+      assertEquals(threaded.every(({ vector }) => ends.has(vector)), true);
+    }
+  });
+}
+
+Deno.test("accesses that share a page: some of these places do fault", () => {
+  const vectors = Object.values(PLACES).map((rbx) =>
+    outcomes(true, PROGRAMS["stores"]!, rbx)[1]!.vector
+  );
+  assertEquals(vectors.filter((vector) => vector === VECTOR.PF).length, 4);
+});
