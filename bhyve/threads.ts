@@ -88,7 +88,7 @@ export class MachineThreads {
     this.#gates = states.map((state, n) =>
       new VcpuGate(this.#board.gateWords(n), state)
     );
-    const code = createSharedCode(memory.codePages);
+    const code = createSharedCode(memory.common);
     const narrow = options.narrow ?? true;
     this.#compiler = new CompilerThread(states, narrow);
     const common: Omit<ThreadSpecification, "vcpu" | "mail"> = {

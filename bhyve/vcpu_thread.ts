@@ -40,6 +40,8 @@ const LOOKS_AFTER_CALL = 30;
 /** A machine counts as halted where it is so for this long. */
 const HALTED_FOR_MS = 10;
 const NS_PER_MS = 1e6;
+/** Instructions without a look at the clock: a few microseconds. */
+const TIME_WINDOW = 2000;
 const RFLAGS_IF = 0x200n;
 const REAL_MODE_CODE = 0x93;
 
@@ -104,6 +106,7 @@ export class VcpuThread {
       cpuid: { vcpu: id, sockets, cores, threads, x2apic: settings.x2apic },
       bus: new CountedBus(options.devices, this.apic, this.counters),
       readTsc: () => BigInt(Math.floor(clock.now())),
+      timeWindow: TIME_WINDOW,
       interrupts: lapic,
       poll: () => void this.#poll(),
       waited: () => this.#yield(),

@@ -99,7 +99,7 @@ export async function benchCpu(): Promise<void> {
     );
     const sample = decodeSample();
     if (sample !== undefined) {
-      const ns = measureDecode(sample, 3);
+      const ns = measureDecode(sample, 20);
       console.log(
         `decoding and record building: ${ns.toFixed(0)} ns an instruction`,
       );

@@ -14,14 +14,21 @@ import {
 /** Packages that have the firmware of a QEMU that is not installed. */
 const FIRMWARE = ["seabios", "qemu-system-data", "ipxe-qemu"];
 
-async function firmware(root: string, progress: Progress): Promise<string[]> {
-  if (root === "") return [];
-  const dirs = [`${root}/usr/share/qemu`];
+type Setting = Pick<Launch, "args"> & { readonly env: Record<string, string> };
+
+/** What a QEMU needs that lies in packages: its firmware, and TCG, a module. */
+async function settingOf(root: string, progress: Progress): Promise<Setting> {
+  if (root === "") return { args: [], env: {} };
+  const dirs: string[] = [];
   for (const name of FIRMWARE) {
     const files = await debianPackage(name, progress);
     dirs.push(`${files}/usr/share/qemu`, `${files}/usr/share/seabios`);
   }
-  return dirs.flatMap((dir) => ["-L", dir]);
+  const common = await debianPackage("qemu-system-common", progress);
+  return {
+    args: [`${root}/usr/share/qemu`, ...dirs].flatMap((dir) => ["-L", dir]),
+    env: { QEMU_MODULE_DIR: `${common}/usr/lib/x86_64-linux-gnu/qemu` },
+  };
 }
 
 async function launch(
@@ -34,11 +41,12 @@ async function launch(
     "usr/bin/qemu-system-x86_64",
     progress,
   );
+  const setting = await settingOf(root, progress);
   return {
     command: path,
-    env,
+    env: { ...env, ...setting.env },
     args: [
-      ...await firmware(root, progress),
+      ...setting.args,
       ...["-accel", "tcg,thread=single", "-smp", "1", "-m", `${MEMORY_MIB}`],
       ...["-nographic", "-nic", "none", "-no-reboot"],
       ...["-kernel", guest.kernel, "-initrd", guest.initrd],

@@ -35,6 +35,7 @@ import {
   CR4_RESERVED,
   RESERVED_PA,
   TASK_SWITCH_EXITS,
+  TIME_WINDOW,
   TSC_OFFSET,
   VENDOR_INTEL,
   XCR0,
@@ -124,6 +125,7 @@ export class VirtualCpu {
     this.#stepping = stepping;
     this.#loop = new RunLoop({ ...parts, options, engine });
     this.#describe(config.vendor === "intel");
+    words.setWord(TIME_WINDOW, options.timeWindow ?? 0);
     this.reset();
   }
 

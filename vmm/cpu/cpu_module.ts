@@ -11,7 +11,7 @@ import {
   type TagRef,
   type ValType,
 } from "./wasm/mod.ts";
-import { codePagesSize } from "./shared_code.ts";
+import { commonMemorySize } from "./shared_code.ts";
 import type { KnownPages } from "./page_access.ts";
 import { STATE_PAGES } from "./state.ts";
 import { HOST_SIGNATURES, type HostName } from "./runtime/host.ts";
@@ -21,7 +21,7 @@ import { RUNTIME_SIGNATURES, type RuntimeName } from "./runtime/signatures.ts";
 export const IMPORT_MODULE = "cpu";
 /** Most pages that memory 1 may have: 16 GiB, V8's limit. */
 export const RAM_MAX_PAGES = 16 * 1024 * 16;
-const CODE_MAX_PAGES = codePagesSize(RAM_MAX_PAGES * 65536);
+const COMMON_MAX_PAGES = commonMemorySize(RAM_MAX_PAGES * 65536);
 
 /** Stands for a memory that a module does not import. */
 const NO_MEMORY = new Memory(-1, "i32");
@@ -83,8 +83,8 @@ export class CpuModule {
   readonly state: Memory<"i32">;
   /** Memory 1: guest RAM. */
   readonly ram: Memory<"i64">;
-  /** Memory 2: the words of `shared_code.ts`; only the runtime may use it. */
-  readonly code: Memory<"i32">;
+  /** Memory 2: see `createCommonMemory`; only the runtime may use it. */
+  readonly common: Memory<"i32">;
   /** Thrown with a `TRAP` kind to leave an instruction undone. */
   readonly trap: TagRef<readonly ["i32"]>;
   /** The runtime functions. */
@@ -108,10 +108,10 @@ export class CpuModule {
       max: RAM_MAX_PAGES,
       shared: true,
     });
-    this.code = kind === "runtime"
-      ? m.importMemory(IMPORT_MODULE, "code", "i32", {
+    this.common = kind === "runtime"
+      ? m.importMemory(IMPORT_MODULE, "common", "i32", {
         min: 1,
-        max: CODE_MAX_PAGES,
+        max: COMMON_MAX_PAGES,
         shared: true,
       })
       : NO_MEMORY;

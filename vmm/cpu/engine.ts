@@ -51,6 +51,8 @@ import {
   SEG_BASE,
   SEG_LIMIT,
   STATE_PAGES,
+  TIME_UNKNOWN,
+  TIME_UNTIL,
   TLB,
   TLB_ARRAY,
   TLB_MISMATCH,
@@ -160,7 +162,7 @@ export class Engine implements CodeSource, CodeKeeper, TierHost {
     this.#imports = {
       state: stateMemory,
       ram: options.memory.memory,
-      code: options.memory.codePages,
+      common: options.memory.common,
       table: this.#table,
       trap: createTag(["i32"]) as unknown as WebAssembly.ImportValue,
       ...this.#hostFunctions(),
@@ -521,6 +523,7 @@ export class Engine implements CodeSource, CodeKeeper, TierHost {
   advance(budget: number): number {
     const { words } = this;
     words[BUDGET >> 2] = budget;
+    words[TIME_UNTIL >> 2] = TIME_UNKNOWN;
     this.regions?.look();
     words[CODE_DROPPED >> 2] = 0;
     let status = this.#call("resume");

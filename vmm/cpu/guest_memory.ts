@@ -2,7 +2,7 @@
 // guest-physical addresses onto it (vmm(4)'s memory segments and mappings).
 
 import {
-  createCodePages,
+  createCommonMemory,
   createSharedCode,
   NO_PEERS,
   SharedCode,
@@ -59,7 +59,7 @@ export interface GuestMemoryHandle {
   readonly size: number;
   readonly mappings: readonly MemoryMapping[];
   readonly lock: SharedArrayBuffer;
-  readonly codePages: WebAssembly.Memory;
+  readonly common: WebAssembly.Memory;
 }
 
 /** The memory of one machine, shared by its virtual CPUs and devices. */
@@ -72,11 +72,11 @@ export class GuestMemory {
   readonly #keepers: CodeKeeper[] = [];
   readonly #lock: Int32Array;
   /**
-   * Who holds code of each page: see `shared_code.ts`.
+   * What the processors share besides: see `createCommonMemory`.
    *
    * @internal
    */
-  readonly codePages: WebAssembly.Memory;
+  readonly common: WebAssembly.Memory;
   #shared: SharedCode;
   #version = 0;
 
@@ -91,7 +91,7 @@ export class GuestMemory {
       this.memory = from.memory;
       this.size = from.size;
       this.#lock = new Int32Array(from.lock);
-      this.codePages = from.codePages;
+      this.common = from.common;
       this.#shared = this.#unshared();
       for (const mapping of from.mappings) this.map(mapping);
       return;
@@ -107,13 +107,13 @@ export class GuestMemory {
     const pages = Math.ceil(size / WASM_PAGE);
     this.memory = createMemory64(pages, pages);
     this.size = size;
-    this.codePages = createCodePages(size);
+    this.common = createCommonMemory(size);
     this.#shared = this.#unshared();
   }
 
   // What one thread needs that is alone.
   #unshared(): SharedCode {
-    return new SharedCode(createSharedCode(this.codePages), 0, NO_PEERS);
+    return new SharedCode(createSharedCode(this.common), 0, NO_PEERS);
   }
 
   /**
@@ -127,7 +127,7 @@ export class GuestMemory {
       size: this.size,
       mappings: [...this.#mappings],
       lock: this.#lock.buffer as SharedArrayBuffer,
-      codePages: this.codePages,
+      common: this.common,
     };
   }
 

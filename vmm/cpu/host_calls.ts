@@ -20,6 +20,8 @@ import {
   IO_STRING_REP,
   RIP,
   SCRATCH,
+  TIME_UNKNOWN,
+  TIME_UNTIL,
   XCR0,
 } from "./state.ts";
 import type { StateWords } from "./state_words.ts";
@@ -51,15 +53,20 @@ export function readTsc(options: CpuOptions): bigint {
 export function hostFunctions(calls: () => HostCalls): HostCallbacks {
   const address = (low: number, high: number) =>
     (high >>> 0) * 2 ** 32 + (low >>> 0);
+  // What may take long, or tell a time of its own.
+  const slow = () => {
+    calls().passTime();
+    return calls();
+  };
   return {
     mmioRead: (low: number, high: number, bytes: number) =>
-      calls().mmioRead(address(low, high), bytes),
+      slow().mmioRead(address(low, high), bytes),
     mmioWrite: (low: number, high: number, bytes: number) =>
-      calls().mmioWrite(address(low, high), bytes),
-    portRead: (port: number, bytes: number) => calls().portRead(port, bytes),
-    portWrite: (port: number, bytes: number) => calls().portWrite(port, bytes),
-    readMsr: (index: number) => calls().readMsr(index >>> 0),
-    writeMsr: (index: number) => calls().writeMsr(index >>> 0),
+      slow().mmioWrite(address(low, high), bytes),
+    portRead: (port: number, bytes: number) => slow().portRead(port, bytes),
+    portWrite: (port: number, bytes: number) => slow().portWrite(port, bytes),
+    readMsr: (index: number) => slow().readMsr(index >>> 0),
+    writeMsr: (index: number) => slow().writeMsr(index >>> 0),
     cpuid: () => calls().queryCpuid(),
     readTsc: () => calls().readTsc(),
     random: () => calls().random(),
@@ -292,6 +299,11 @@ export class HostCalls {
       this.#words.setQuad(at(n), BigInt(value >>> 0))
     );
     return HOST.DONE;
+  }
+
+  /** The next time stamp is read, not reckoned. */
+  passTime(): void {
+    this.#words.setWord(TIME_UNTIL, TIME_UNKNOWN);
   }
 
   /** Reads the time stamp into SCRATCH. */

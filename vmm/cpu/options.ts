@@ -97,6 +97,11 @@ export interface CpuOptions {
   readonly countCpuid?: () => void;
   /** the host's time stamp counter; the default counts nanoseconds */
   readonly readTsc?: () => bigint;
+  /**
+   * instructions for which a time stamp may be reckoned from the one before, where
+   * `readTsc` counts nanoseconds; the default is 0: each is read
+   */
+  readonly timeWindow?: number;
   /** memory 0 that other threads know, see `createStateMemory` */
   readonly state?: WebAssembly.Memory;
   /** 64 random bits; the default is the host's generator */

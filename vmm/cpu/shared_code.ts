@@ -48,21 +48,29 @@ const SLEEP_MS = 2;
 
 /** What the threads of a machine share about code; survives structured cloning. */
 export interface SharedCodeBuffers {
-  /** words for each page of guest memory, which emitted code reads */
+  /** the common memory, with words for each page of guest memory */
   readonly pages: WebAssembly.Memory;
   /** mail for each thread */
   readonly mail: SharedArrayBuffer;
 }
 
-/** Pages of 64 KiB that the words take for so much guest memory. */
-export function codePagesSize(memoryBytes: number): number {
+/** Where the words of pages begin in the memory that they lie in. */
+export const CODE_PAGES = 64;
+/** There, too: the last time stamp that any processor gave, i64. */
+export const LATEST_TIME = 0;
+
+/** Pages of 64 KiB of a common memory for so much guest memory. */
+export function commonMemorySize(memoryBytes: number): number {
   const words = Math.ceil(memoryBytes / PAGE);
-  return Math.ceil(words * CODE_PAGE_STRIDE / WASM_PAGE);
+  return Math.ceil((CODE_PAGES + words * CODE_PAGE_STRIDE) / WASM_PAGE);
 }
 
-/** Makes the words for each page of a guest memory of so many bytes. */
-export function createCodePages(memoryBytes: number): WebAssembly.Memory {
-  const size = codePagesSize(memoryBytes);
+/**
+ * Makes memory 2 of a machine's processors: what they share besides a guest memory of
+ * so many bytes.
+ */
+export function createCommonMemory(memoryBytes: number): WebAssembly.Memory {
+  const size = commonMemorySize(memoryBytes);
   return new WebAssembly.Memory({ initial: size, maximum: size, shared: true });
 }
 
@@ -119,7 +127,7 @@ export class SharedCode {
    *   posts, such as that of a debugger
    */
   constructor(buffers: SharedCodeBuffers, thread: number, peers: CodePeers) {
-    this.#pages = new Int32Array(buffers.pages.buffer);
+    this.#pages = new Int32Array(buffers.pages.buffer, CODE_PAGES);
     this.#mail = new Int32Array(buffers.mail);
     this.#thread = thread;
     this.#own = thread < 0 ? 0 : 1 << thread;

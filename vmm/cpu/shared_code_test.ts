@@ -3,7 +3,7 @@
 
 import { assert, assertEquals } from "@std/assert";
 import {
-  createCodePages,
+  createCommonMemory,
   createSharedCode,
   SharedCode,
 } from "./shared_code.ts";
@@ -17,7 +17,7 @@ class Threads {
   readonly codes: readonly SharedCode[];
 
   constructor(count: number) {
-    const buffers = createSharedCode(createCodePages(PAGES * 4096));
+    const buffers = createSharedCode(createCommonMemory(PAGES * 4096));
     this.codes = Array.from({ length: count }, (_, thread) => {
       const code = new SharedCode(buffers, thread, {
         count,

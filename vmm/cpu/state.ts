@@ -150,6 +150,18 @@ export const TSC_AUX = layout.take(8);
 /** Added to the host's time stamp to give the guest's: i64. */
 export const TSC_OFFSET = layout.take(8);
 
+/**
+ * Instructions for which a time stamp is reckoned from the one that was read last; 0
+ * where each is read: i32. See `runtime/time.ts`.
+ */
+export const TIME_WINDOW = layout.take(4);
+/** The budget below which a time stamp is read: i32. */
+export const TIME_UNTIL = layout.take(4);
+/** In `TIME_UNTIL`: time has passed that the budget does not tell of. */
+export const TIME_UNKNOWN = 0x7fffffff;
+/** The host's time stamp that was read last: i64. */
+export const TIME_READ = layout.take(8);
+
 /** x87 data registers R0-R7 (physical): significand u64, then sign+exponent u16. */
 export const FPR = layout.array(8, 16);
 /** x87 control word, u16 kept as i32. */

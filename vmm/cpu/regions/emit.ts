@@ -44,8 +44,11 @@ class RegionEmitter {
     this.#f = new RegionFunction(module);
   }
 
-  emit(head: Node): RegionFunction {
+  emit(head: Node, isCounted: boolean): RegionFunction {
     this.#f.build(() => this.#tree(head));
+    this.#f.begin(() => {
+      if (isCounted) this.#f.countEntry(head.start, this.#offsetOf(head));
+    });
     return this.#f;
   }
 
@@ -223,6 +226,7 @@ export function emitRegion(
   source: RecordSource,
   module: CpuModule,
   head: Node,
+  isCounted: boolean,
 ): RegionFunction {
-  return new RegionEmitter(source, module).emit(head);
+  return new RegionEmitter(source, module).emit(head, isCounted);
 }

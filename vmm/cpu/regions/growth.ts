@@ -15,7 +15,7 @@ import {
 } from "../record.ts";
 import { RECORD_STRIDE } from "../state.ts";
 import * as steps from "../steps.ts";
-import type { RegionOptions } from "./limits.ts";
+import type { RegionLimits } from "./limits.ts";
 import type { RegionPlan } from "./plan.ts";
 
 const PAGE = 4096;
@@ -65,8 +65,8 @@ const RETURN = /^Retn[wdq]/;
 /** Grows one region. */
 class Growth {
   readonly #source: GrowthSource;
-  readonly #options: RegionOptions;
-  readonly #ran: (block: Block) => number;
+  readonly #limits: RegionLimits;
+  readonly #isHot: (block: Block) => boolean;
   readonly #sites: Site[] = [];
   readonly #numbers = new Map<Block, Map<Call | undefined, number>>();
   readonly #calls = new Map<Call | undefined, Map<number, Call>>();
@@ -76,16 +76,16 @@ class Growth {
 
   constructor(
     source: GrowthSource,
-    options: RegionOptions,
-    ran: (block: Block) => number,
+    limits: RegionLimits,
+    isHot: (block: Block) => boolean,
   ) {
     this.#source = source;
-    this.#options = options;
-    this.#ran = ran;
-    this.#room = options.instructions;
+    this.#limits = limits;
+    this.#isHot = isHot;
+    this.#room = limits.instructions;
   }
 
-  grow(head: Block): GrownRegion {
+  grow(head: Block, isCounted: boolean): GrownRegion {
     this.#pages.set(0, head.offset - head.offset % PAGE);
     this.#add({ block: head, page: 0, call: undefined });
     for (let n = 0; n < this.#sites.length; n++) {
@@ -96,7 +96,7 @@ class Growth {
     );
     return {
       blocks: [...this.#numbers.keys()],
-      plan: { nodes, edges: this.#edges },
+      plan: { nodes, edges: this.#edges, isCounted },
     };
   }
 
@@ -139,7 +139,7 @@ class Growth {
   ): Call | undefined | "too deep" {
     if (!CALL.test(this.#definitionAt(owner)?.name ?? "")) return call;
     const depth = (call?.depth ?? 0) + 1;
-    if (depth > this.#options.calls) return "too deep";
+    if (depth > this.#limits.calls) return "too deep";
     const { state } = this.#source;
     const back = page * PAGE +
       (state.getUint16(owner + REC_SITE, true) & SITE_OFFSET) +
@@ -180,15 +180,13 @@ class Growth {
   }
 
   #joins(block: Block): boolean {
-    const { share, threshold } = this.#options;
-    return block.isCounted && block.pages.length === 1 &&
-      this.#ran(block) >= share * threshold;
+    return block.isCounted && block.pages.length === 1 && this.#isHot(block);
   }
 
   #admit(site: Site): number | undefined {
     const { block } = site;
     const size = (block.bodyEnd - block.start) / RECORD_STRIDE;
-    if (this.#sites.length >= this.#options.blocks || size > this.#room) {
+    if (this.#sites.length >= this.#limits.blocks || size > this.#room) {
       return undefined;
     }
     this.#room -= size;
@@ -199,13 +197,15 @@ class Growth {
 /**
  * Grows the region of a block that is about to execute.
  *
- * @param ran executions of a block so far
+ * @param isHot whether a block runs often enough to join
+ * @param isCounted whether its entries are counted
  */
 export function growRegion(
   source: GrowthSource,
-  options: RegionOptions,
+  limits: RegionLimits,
   head: Block,
-  ran: (block: Block) => number,
+  isHot: (block: Block) => boolean,
+  isCounted: boolean,
 ): GrownRegion {
-  return new Growth(source, options, ran).grow(head);
+  return new Growth(source, limits, isHot).grow(head, isCounted);
 }

@@ -1,18 +1,29 @@
 // How much a region may hold, and when blocks are compiled. Measured on Debian's
 // cloud kernel's boot and guestbench; see bench/README.md.
 
-/** When and how much is compiled. */
-export interface RegionOptions {
-  /** executions after which a block is compiled; 0: nothing is */
-  readonly threshold: number;
-  /** regions that are compiled together in one module, at most */
-  readonly batch: number;
+/** How much a region may hold. */
+export interface RegionLimits {
   /** blocks in a region, at most */
   readonly blocks: number;
   /** instructions in a region, at most, besides those of its first block */
   readonly instructions: number;
   /** calls inside each other that a region follows */
   readonly calls: number;
+}
+
+/** When and how much is compiled. */
+export interface RegionOptions extends RegionLimits {
+  /** executions after which a block is compiled; 0: nothing is */
+  readonly threshold: number;
+  /**
+   * entries after which a region is grown and compiled again, as large as it may be; 0:
+   * regions are so from the beginning
+   */
+  readonly again: number;
+  /** how much a region may hold until then */
+  readonly small: RegionLimits;
+  /** regions that are compiled together in one module, at most */
+  readonly batch: number;
   /** a successor joins a region where it ran this fraction of the threshold */
   readonly share: number;
   /** whether the processor's own thread compiles, so that it is determined when */
@@ -26,6 +37,8 @@ export interface RegionOptions {
 /** The options where nothing else is asked for. */
 export const DEFAULT_REGIONS: RegionOptions = {
   threshold: 1000,
+  again: 20_000,
+  small: { blocks: 16, instructions: 150, calls: 1 },
   batch: 32,
   blocks: 32,
   instructions: 400,
@@ -40,6 +53,7 @@ export const DEFAULT_REGIONS: RegionOptions = {
 export const FORCED_REGIONS: RegionOptions = {
   ...DEFAULT_REGIONS,
   threshold: 1,
+  again: 0,
   batch: 1,
   share: 0,
   doublings: 0,
@@ -54,7 +68,7 @@ export function regionOptions(
 }
 
 const NUMBERS =
-  /^(threshold|batch|blocks|instructions|calls|doublings|patience)=(\d{1,9})$/;
+  /^(threshold|again|batch|blocks|instructions|calls|doublings|patience)=(\d{1,9})$/;
 
 /**
  * What the text of `BHYVE_JIT` stands for: `off`, `always` (every block when it is first

@@ -11,6 +11,8 @@ export interface RegionPlan {
   readonly nodes: readonly (readonly [number, number])[];
   /** branches: number of the node, record that branches, number of the target */
   readonly edges: readonly (readonly [number, number, number])[];
+  /** whether its entries are counted, so that it is grown again where there are many */
+  readonly isCounted: boolean;
 }
 
 /** Regions that are compiled into one module. */
@@ -37,7 +39,7 @@ export function emitBatch(
   const bodies = regions.map((region) => {
     const head = headOf(region);
     structure(head);
-    return emitRegion(source, module, head);
+    return emitRegion(source, module, head, region.isCounted);
   });
   // The functions come after all that their bodies import.
   const refs = bodies.map((body) => module.m.add("region", body));

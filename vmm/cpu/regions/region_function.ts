@@ -4,7 +4,7 @@
 
 import type { CpuModule } from "../cpu_module.ts";
 import { zeroExtend } from "../flags.ts";
-import { HANDLER_TYPE, REC_HANDLER } from "../record.ts";
+import { HANDLER_TYPE, REC_HANDLER, REC_OPERAND } from "../record.ts";
 import type { RuntimeName } from "../runtime/signatures.ts";
 import type { ModeSize } from "../shape.ts";
 import { ifKnown, isSpent, jumpEntry } from "../runtime/run.ts";
@@ -18,6 +18,7 @@ import {
   JUMP_RECORD,
   RIP,
   RIP_BASE,
+  TRAP_DATA,
 } from "../state.ts";
 import {
   type Expr,
@@ -128,10 +129,30 @@ export class RegionFunction extends FunctionBuilder {
     this.#pay(this.#owed.get());
     this.#state.leave();
     super.return(this.#status.get());
+  }
+
+  /** Makes what comes before the body: `first`, then registers become locals. */
+  begin(first: () => void): void {
     this.prologue(() => {
+      first();
       this.#state.enter();
       // V8 begins with zeros, but a loop may come back with more.
       this.set(this.#owed, i32(0));
+    });
+  }
+
+  /**
+   * Counts an entry in the record that the region begins with, and leaves for it to be
+   * grown again where that was the last: as `steps.PROFILE`.
+   */
+  countEntry(record: number, site: number): void {
+    const { state } = this.#module;
+    const left = this.let(state.load32(0, record + REC_OPERAND).sub(1));
+    super.do(state.store32(0, left, record + REC_OPERAND));
+    this.rarely(left.eqz(), () => {
+      super.do(state.store32(0, i32(record), TRAP_DATA));
+      super.do(state.store64(0, state.load64(0, RIP_BASE).add(site), RIP));
+      super.return(i32(STATUS.HOT));
     });
   }
 

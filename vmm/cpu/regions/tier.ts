@@ -21,6 +21,8 @@ export interface TierHost extends GrowthSource {
 interface Region {
   readonly head: Block;
   readonly blocks: readonly Block[];
+  /** nodes of its graph */
+  readonly size: number;
   /** what its head's first record had before */
   readonly handler: number;
 }
@@ -110,12 +112,20 @@ export class RegionTier {
     return threshold * 2 ** Math.min(drops, doublings);
   }
 
-  /** A block that is about to execute is hot: it is compiled now or soon. */
+  /**
+   * A block that is about to execute is hot, or its region is: it is compiled now or
+   * soon.
+   */
   hot(block: Block): void {
     const start = performance.now();
-    const ran = (block: Block) => this.#ran(block);
-    this.#grown.push(growRegion(this.#host, this.#options, block, ran));
     this.#setCount(block, NEVER);
+    const isOnce = this.#options.again === 0 || !(block.mode & MODE.FLAT);
+    const isAgain = isOnce || this.#regions.has(block);
+    const limits = isAgain ? this.#options : this.#options.small;
+    const isHot = (block: Block) => this.#isHot(block);
+    const grown = growRegion(this.#host, limits, block, isHot, !isAgain);
+    const { size } = this.#regions.get(block) ?? { size: 0 };
+    if (grown.plan.nodes.length > size) this.#grown.push(grown);
     if (this.#grown.length >= this.#options.batch) this.#compile();
     this.#spent(start);
   }
@@ -165,12 +175,7 @@ export class RegionTier {
   #remove(region: Region): void {
     const { state } = this.#host;
     this.#dropped++;
-    this.#regions.delete(region.head);
-    for (const block of region.blocks) {
-      const users = this.#users.get(block);
-      users?.delete(region);
-      if (users?.size === 0) this.#users.delete(block);
-    }
+    this.#forget(region);
     // The head itself may be what was dropped: then it stays so.
     if (this.#isLive(region.head)) {
       state.setInt32(region.head.start + REC_HANDLER, region.handler, true);
@@ -178,16 +183,25 @@ export class RegionTier {
     }
   }
 
+  #forget(region: Region): void {
+    this.#regions.delete(region.head);
+    for (const block of region.blocks) {
+      const users = this.#users.get(block);
+      users?.delete(region);
+      if (users?.size === 0) this.#users.delete(block);
+    }
+  }
+
   #isLive(block: Block): boolean {
     return this.#host.cache.find(block.offset, block.mode) === block;
   }
 
-  // Executions of a block so far, as far as they were counted.
-  #ran(block: Block): number {
-    if (this.#regions.has(block)) return Infinity;
+  // Whether a block runs often enough to be part of a region, as far as it was counted.
+  #isHot(block: Block): boolean {
+    const { share, threshold } = this.#options;
+    if (this.#regions.has(block)) return true;
     const left = this.#host.state.getInt32(block.start + REC_OPERAND, true);
-    if (left > this.#options.threshold) return Infinity;
-    return this.#options.threshold - left;
+    return left > threshold || threshold - left >= share * threshold;
   }
 
   // --- Compilation ---------------------------------------------------------
@@ -236,19 +250,23 @@ export class RegionTier {
     this.#host.install(new WebAssembly.Module(bytes));
     regions.forEach((region, n) => {
       // Code may have changed while another thread compiled it.
-      if (this.#isWhole(region)) this.#enter(region.blocks, first + n);
+      if (this.#isWhole(region)) this.#enter(region, first + n);
       else this.#late++;
     });
     this.#moduleCount++;
     this.#bytes += bytes.length;
   }
 
-  #enter(blocks: readonly Block[], handler: number): void {
+  #enter({ blocks, plan }: GrownRegion, index: number): void {
     const { state } = this.#host;
     const head = blocks[0]!;
     const at = head.start + REC_HANDLER;
-    const region = { head, blocks, handler: state.getInt32(at, true) };
-    state.setInt32(at, handler, true);
+    const old = this.#regions.get(head);
+    if (old !== undefined) this.#forget(old);
+    const handler = old?.handler ?? state.getInt32(at, true);
+    const region = { head, blocks, size: plan.nodes.length, handler };
+    state.setInt32(at, index, true);
+    if (plan.isCounted) this.#setCount(head, this.#options.again);
     this.#regions.set(head, region);
     for (const block of blocks) {
       let users = this.#users.get(block);

@@ -141,3 +141,14 @@ Deno.test("a fault in a region leaves registers and flags as they were then", ()
     assertEquals(machine.get(name), threaded.get(name), name);
   }
 });
+
+Deno.test("a region that is entered often is compiled again, with what it calls", () => {
+  // L: CALL F; LOOP L; UD2. F: ADD EAX, 3; TEST EAX, 1; JZ R; NOP. R: RET.
+  const program = "e804000000 e2f9 0f0b 83c003 a901000000 7401 90 c3";
+  const small = { blocks: 1, instructions: 64, calls: 0 };
+  const machine = machineWith({ ...EAGER, small, again: 100 }, program);
+  assertEquals(machine.runToException(100_000).vector, VECTOR.UD);
+  assertEquals(machine.get("RAX"), 30_000n);
+  const { regions, live } = machine.cpu.statistics.regions!;
+  assert(regions > live, `${regions} regions, of which ${live} live`);
+});

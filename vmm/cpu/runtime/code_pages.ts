@@ -2,7 +2,7 @@
 // writes come to the slow path. An index by page finds the entries that write to it.
 
 import type { CpuModule } from "../cpu_module.ts";
-import { CODE_PAGE_STRIDE, HOLDERS } from "../shared_code.ts";
+import { CODE_PAGE_STRIDE, CODE_PAGES, HOLDERS } from "../shared_code.ts";
 import {
   TLB,
   TLB_ADDEND,
@@ -39,8 +39,8 @@ export const CODE_PAGE_SIGNATURES = {
 
 /** Whether a thread holds code of a page of memory 1, by number: not 0 if so. */
 export function holdsCode(cpu: CpuModule, page: I32): I32 {
-  return cpu.code.atomicLoad(4, page.mul(CODE_PAGE_STRIDE)).toI32()
-    .and(HOLDERS);
+  const at = page.mul(CODE_PAGE_STRIDE);
+  return cpu.common.atomicLoad(4, at, CODE_PAGES).toI32().and(HOLDERS);
 }
 
 /** Where an entry writes. */

@@ -9,6 +9,7 @@ import { defineDebug } from "./debug.ts";
 import { defineDescriptors } from "./descriptors.ts";
 import { defineEntry } from "./entry.ts";
 import { defineJumps } from "./jumps.ts";
+import { defineTime } from "./time.ts";
 import { defineEvents } from "./events.ts";
 import { defineFar } from "./far.ts";
 import { defineFrames } from "./frames.ts";
@@ -60,6 +61,7 @@ export function defineRuntime(cpu: CpuModule): void {
   defineDescriptors(cpu);
   defineEntry(cpu);
   defineJumps(cpu);
+  defineTime(cpu);
   defineEvents(cpu);
   defineFar(cpu);
   defineFrames(cpu);

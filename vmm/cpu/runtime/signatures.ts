@@ -7,6 +7,7 @@ import { DEBUG_SIGNATURES } from "./debug.ts";
 import { DESCRIPTOR_SIGNATURES } from "./descriptors.ts";
 import { ENTRY_SIGNATURES } from "./entry.ts";
 import { JUMP_SIGNATURES } from "./jumps.ts";
+import { TIME_SIGNATURES } from "./time.ts";
 import { EVENT_SIGNATURES } from "./events.ts";
 import { FAR_SIGNATURES } from "./far.ts";
 import { FRAME_SIGNATURES } from "./frames.ts";
@@ -69,6 +70,7 @@ export const RUNTIME_SIGNATURES = {
   ...DESCRIPTOR_SIGNATURES,
   ...ENTRY_SIGNATURES,
   ...JUMP_SIGNATURES,
+  ...TIME_SIGNATURES,
   ...EVENT_SIGNATURES,
   ...FAR_SIGNATURES,
   ...FRAME_SIGNATURES,

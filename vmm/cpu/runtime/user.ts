@@ -1,11 +1,11 @@
 // What instructions of user mode need of TypeScript and of the system flags: POPF's
-// rules (Intel SDM vol. 2, POPF; vol. 3, 20.3 for virtual-8086 extensions), the time
-// stamp, random numbers.
+// rules (Intel SDM vol. 2, POPF; vol. 3, 20.3 for virtual-8086 extensions), random
+// numbers.
 
 import type { CpuModule } from "../cpu_module.ts";
 import { FLAG } from "../flags.ts";
 import { type FunctionBuilder, type I32, i32 } from "../wasm/mod.ts";
-import { CPL, CR4, SYSTEM_FLAGS, TSC_OFFSET } from "../state.ts";
+import { CPL, CR4, SYSTEM_FLAGS } from "../state.ts";
 import { EXIT_REASON } from "./host.ts";
 import { raise, scratch, VECTOR } from "./traps.ts";
 import { CR4_VME } from "./control_bits.ts";
@@ -22,8 +22,6 @@ export const USER_SIGNATURES = {
    * whether the engine must look at the new ones. Raises #GP(0).
    */
   popSystemFlags: { params: ["i32", "i32", "i32", "i32"], results: ["i32"] },
-  /** The guest's time stamp. */
-  timeStamp: { params: [], results: ["i64"] },
   /** 64 random bits. */
   randomBits: { params: [], results: ["i64"] },
   /** Records the exit of a PAUSE. */
@@ -93,10 +91,6 @@ function definePopSystemFlags(cpu: CpuModule): void {
 export function defineUser(cpu: CpuModule): void {
   defineVirtualFlags(cpu);
   definePopSystemFlags(cpu);
-  cpu.define("timeStamp", (f) => {
-    f.call(cpu.host.readTsc);
-    f.return(scratch(cpu, 0).add(cpu.state.load64(0, TSC_OFFSET)));
-  });
   cpu.define("randomBits", (f) => {
     f.call(cpu.host.random);
     f.return(scratch(cpu, 0));

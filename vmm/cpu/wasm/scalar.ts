@@ -648,6 +648,19 @@ const COMPUTE_I32: Readonly<Record<number, (a: number, b: number) => number>> =
     0x4e: (a, b) => Number(a >= b),
     0x4f: (a, b) => Number(a >>> 0 >= b >>> 0),
   };
+const COMPUTE_I64: Readonly<Record<number, (a: bigint, b: bigint) => bigint>> =
+  {
+    0x7c: (a, b) => a + b,
+    0x7d: (a, b) => a - b,
+    0x7e: (a, b) => a * b,
+    0x83: (a, b) => a & b,
+    0x84: (a, b) => a | b,
+    0x85: (a, b) => a ^ b,
+    0x86: (a, b) => a << (b & 63n),
+    0x87: (a, b) => a >> (b & 63n),
+    0x88: (a, b) => BigInt.asUintN(64, a) >> (b & 63n),
+  };
+
 const COMPARE_I64: Readonly<
   Record<number, (a: bigint, b: bigint) => boolean>
 > = {
@@ -662,18 +675,6 @@ const COMPARE_I64: Readonly<
   0x59: (a, b) => a >= b,
   0x5a: (a, b) => unsigned(a) >= unsigned(b),
 };
-const COMPUTE_I64: Readonly<Record<number, (a: bigint, b: bigint) => bigint>> =
-  {
-    0x7c: (a, b) => a + b,
-    0x7d: (a, b) => a - b,
-    0x7e: (a, b) => a * b,
-    0x83: (a, b) => a & b,
-    0x84: (a, b) => a | b,
-    0x85: (a, b) => a ^ b,
-    0x86: (a, b) => a << (b & 63n),
-    0x87: (a, b) => a >> (b & 63n),
-    0x88: (a, b) => BigInt.asUintN(64, a) >> (b & 63n),
-  };
 
 // Constants that recur, by value: offsets, masks, register addresses, sites.
 const KNOWN_I32 = new Map<number, I32>();
@@ -731,10 +732,6 @@ function bitLength(value: bigint): number {
   return value < 0n ? 64 : value === 0n ? 0 : value.toString(2).length;
 }
 
-function unsigned(value: bigint): bigint {
-  return BigInt.asUintN(64, value);
-}
-
 // Constants that change nothing: always among those that are remembered.
 const ZERO_I32 = i32(0);
 const ONE_I32 = i32(1);
@@ -742,6 +739,10 @@ const ONES_I32 = i32(-1);
 const ZERO_I64 = i64(0);
 const ONE_I64 = i64(1);
 const ONES_I64 = i64(-1);
+
+function unsigned(value: bigint): bigint {
+  return BigInt.asUintN(64, value);
+}
 
 /** An i32 expression, from a number or as it is. */
 export function i32(value: I32Like): I32 {
