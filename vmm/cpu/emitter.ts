@@ -350,13 +350,14 @@ export class Emitter {
     const { f, cpu } = this;
     const address = f.let(la);
     const page = this.#page(address, TLB_READ);
-    return f.ifValue(
+    const value = f.ifValue(
       this.#hits(page, address, width),
       "i64",
       () => cpu.ram.load(width, address.add(page.addend())),
       () => page.missed(() => this.#slowLoad(address, width, site)),
       MOSTLY,
     );
+    return value.within(8 * width);
   }
 
   /** Writes the low 1, 2, 4 or 8 bytes of a value at a linear address. */

@@ -168,6 +168,9 @@ const RELATIONS: Readonly<Record<number, Relate>> = {
  * zero-extended from `size` bits unless it says otherwise.
  */
 export class Flags {
+  // The words that stay where the condition of `where` does not hold.
+  #before: { isSet: I32; result: I64; carry: I64 } | undefined;
+
   constructor(readonly f: FunctionBuilder, readonly state: Memory<"i32">) {}
 
   /** The result word. */
@@ -179,10 +182,28 @@ export class Flags {
     return this.state.load64(0, FLAG_CARRY);
   }
   #setResult(value: I64): void {
-    this.f.do(this.state.store64(0, value, FLAG_RESULT));
+    const kept = this.#before;
+    const word = kept ? value.when(kept.isSet, kept.result) : value;
+    this.f.do(this.state.store64(0, word, FLAG_RESULT));
   }
   #setCarry(value: I64Like): void {
-    this.f.do(this.state.store64(0, value, FLAG_CARRY));
+    const kept = this.#before;
+    const word = kept ? i64(value).when(kept.isSet, kept.carry) : value;
+    this.f.do(this.state.store64(0, word, FLAG_CARRY));
+  }
+
+  /**
+   * Sets flags where a condition holds and keeps them elsewhere. Nothing branches, so
+   * that what is never read is never made: `set` must be right to run in both cases.
+   */
+  where(condition: I32, set: () => void): void {
+    const { f } = this;
+    const isSet = f.let(condition);
+    if (isSet.value !== undefined) return isSet.value ? set() : undefined;
+    const result = f.let(this.result());
+    this.#before = { isSet, result, carry: f.let(this.carry()) };
+    set();
+    this.#before = undefined;
   }
 
   /** After `r = a + b` or `r = a + b + CF`; below 64 bits `r` is not truncated. */

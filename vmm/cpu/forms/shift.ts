@@ -20,7 +20,7 @@ function countOf(x: Emitter, name: string, size: OpSize): I64 {
 interface Operation {
   /** The result. */
   readonly compute: (x: Emitter, a: I64, count: I64, carry: I64) => I64;
-  /** Sets the flags; the count is not zero. */
+  /** Sets the flags; they do not count where the count is zero. */
   readonly flags: (x: Emitter, a: I64, r: I64, count: I64) => void;
   /** Whether the carry takes part. */
   readonly takesCarry?: boolean;
@@ -32,7 +32,8 @@ function define(x: Emitter, name: string, operation: Operation): void {
   x.update(
     0,
     (a) => operation.compute(x, a, count, carry),
-    (a, r) => x.f.if(count.toI32(), () => operation.flags(x, a, r, count)),
+    (a, r) =>
+      x.flags.where(count.toI32(), () => operation.flags(x, a, r, count)),
   );
 }
 
@@ -240,7 +241,7 @@ function defineDouble(
     0,
     (a) => shift(size, a, b, count).result,
     (a, r) =>
-      x.f.if(count.toI32(), () => {
+      x.flags.where(count.toI32(), () => {
         const cf = x.let(shift(size, a, b, count).cf);
         const change = cf.xor(of(size, r, cf));
         x.flags.shift(size, r, cf.shl(63).or(change.shl(62)));

@@ -44,11 +44,18 @@ import {
   type FlagWord,
   isPure,
   localsOf,
+  type RegistersMark,
   StateLocals,
   Unsupported,
 } from "./state_locals.ts";
 
 const FLAG_WORDS: readonly FlagWord[] = [FLAG_RESULT, FLAG_CARRY];
+
+/** What is known at a place in the code. */
+interface Known {
+  readonly pages: PagesMark;
+  readonly registers: RegistersMark;
+}
 
 /** Thrown where flags are set on some paths of an instruction only. */
 class ConditionalFlags extends Error {}
@@ -80,12 +87,13 @@ export class RegionFunction extends FunctionBuilder {
   constructor(module: CpuModule) {
     super(module.m, HANDLER_TYPE);
     this.#module = module;
-    this.#state = new StateLocals(this);
+    const isStraight = () => this.depth === this.#base && !this.#isDirect;
+    this.#state = new StateLocals(this, isStraight);
     this.#pages = new BlockPages(
       this,
       module.state,
       this.#state.origins,
-      () => this.depth === this.#base && !this.#isDirect,
+      isStraight,
     );
     const spend = (count: I32) => this.#spend(count);
     this.cpu = module.seenThrough(this.#state, spend, this.#pages);
@@ -197,7 +205,7 @@ export class RegionFunction extends FunctionBuilder {
   /** Begins a block: what it leaves undone pays for the blocks before it. */
   beginBlock(): void {
     this.#pages.forget();
-    this.#state.origins.forget();
+    this.#state.beginBlock();
     this.set(this.#owed, i32(this.owed));
   }
 
@@ -230,29 +238,38 @@ export class RegionFunction extends FunctionBuilder {
   instruction(emit: (end: Label) => void): void {
     const mark = this.mark();
     const before = new Map(this.#state.pending);
-    const pages = this.#pages.mark();
+    const known = this.#mark();
     try {
       this.#attempt(emit, false);
     } catch (error) {
-      this.#takeBack(mark, before, pages);
+      this.#takeBack(mark, before, known);
       if (!(error instanceof ConditionalFlags)) throw error;
       try {
         this.settleFlags();
         this.#attempt(emit, true);
       } catch (again) {
-        this.#takeBack(mark, before, pages);
+        this.#takeBack(mark, before, known);
         throw again;
       }
     }
   }
 
+  #mark(): Known {
+    return { pages: this.#pages.mark(), registers: this.#state.mark() };
+  }
+
+  #goBack({ pages, registers }: Known): void {
+    this.#pages.rewind(pages);
+    this.#state.rewind(registers);
+  }
+
   #takeBack(
     mark: Mark,
     pending: ReadonlyMap<FlagWord, I64>,
-    pages: PagesMark,
+    known: Known,
   ): void {
     this.rewind(mark);
-    this.#pages.rewind(pages);
+    this.#goBack(known);
     this.#setPending(pending);
   }
 
@@ -301,10 +318,10 @@ export class RegionFunction extends FunctionBuilder {
     const base = this.#base;
     const isDirect = this.#isDirect;
     const { hasWritten, owed } = this;
-    const pages = this.#pages.mark();
+    const known = this.#mark();
     this.#pinned = [...pinned];
     this.aside(body);
-    this.#pages.rewind(pages);
+    this.#goBack(known);
     this.hasWritten = hasWritten;
     this.owed = owed;
     this.#pinned = pinned;

@@ -12,7 +12,9 @@ import {
   ZERO,
 } from "../state.ts";
 import {
+  bitsOf,
   type Expr,
+  type FunctionBuilder,
   I32,
   type I32Like,
   I64,
@@ -67,6 +69,9 @@ const MASKS: Readonly<Record<Width, I64>> = {
   8: i64(-1),
 };
 
+/** What is known of registers at a place in the code. */
+export type RegistersMark = ReadonlyMap<number, number>;
+
 /** Memory 0 with registers in locals. */
 export class StateLocals extends VectorLocals {
   readonly #words = new Map<number, Word>();
@@ -74,6 +79,36 @@ export class StateLocals extends VectorLocals {
   readonly pending = new Map<FlagWord, I64>();
   /** Where values come from. */
   readonly origins = new Origins();
+  /** How many low bits of registers may be set, where that is less than all. */
+  #bits = new Map<number, number>();
+  /** Whether what is emitted here runs once, and before the rest of its block. */
+  readonly #isStraight: () => boolean;
+
+  /**
+   * @param f the region's function
+   * @param isStraight whether what is emitted now runs once, before all that follows
+   *   in its block
+   */
+  constructor(f: FunctionBuilder, isStraight: () => boolean) {
+    super(f);
+    this.#isStraight = isStraight;
+  }
+
+  /** Another block begins. */
+  beginBlock(): void {
+    this.origins.forget();
+    this.#bits = new Map();
+  }
+
+  /** What is known of registers now. */
+  mark(): RegistersMark {
+    return new Map(this.#bits);
+  }
+
+  /** Goes back to what was known. */
+  rewind(mark: RegistersMark): void {
+    this.#bits = new Map(mark);
+  }
 
   #word(at: number, type: ValType = "i64"): Word {
     let word = this.#words.get(at);
@@ -100,7 +135,8 @@ export class StateLocals extends VectorLocals {
       const pending = this.pending.get(at);
       if (pending !== undefined) return pending;
     }
-    return this.#word(at).variable.get() as I64;
+    const value = this.#word(at).variable.get() as I64;
+    return this.#isStraight() ? value.within(this.#bits.get(at)) : value;
   }
 
   /** Sets the base of RIP; its word in memory 0 is the caller's to set. */
@@ -113,8 +149,19 @@ export class StateLocals extends VectorLocals {
   assign(at: number, value: Expr): Stmt {
     const word = this.#word(at);
     word.isWritten = true;
-    if (!isFlagWord(at)) this.origins.assign(at, value);
+    if (!isFlagWord(at)) {
+      this.origins.assign(at, value);
+      this.#noteBits(at, bitsOf(value as I64));
+    }
     return setLocal(word.variable.index, value);
+  }
+
+  // On a path of its own the old value may stay as well.
+  #noteBits(at: number, bits: number): void {
+    const old = this.#isStraight() ? 0 : this.#bits.get(at) ?? 64;
+    const most = Math.max(old, bits);
+    if (most < 64) this.#bits.set(at, most);
+    else this.#bits.delete(at);
   }
 
   override load(width: Width, address: I32Like, offset = 0): I64 {

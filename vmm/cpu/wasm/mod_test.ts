@@ -1,6 +1,7 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { createMemory64, createTag } from "./host.ts";
 import {
+  bitsOf,
   f64,
   type FuncRef,
   i32,
@@ -271,4 +272,28 @@ Deno.test("module: branch hints tell where a branch is and what it does", () => 
     check(n: number): number;
   };
   assertEquals([0, 1, 2].map(check), [7, 1, 9]);
+});
+
+Deno.test("module: what is known of a value's bits saves its extension", () => {
+  const m = new ModuleBuilder();
+  m.func("bits", ["i64", "i64"], [], (f) => {
+    const a = f.param(0, "i64");
+    const low = f.let(a.toI32().toI64U());
+    assertEquals(bitsOf(a), 64);
+    assertEquals(bitsOf(low), 32);
+    assertEquals(low.toI32().toI64U(), low);
+    assertEquals(low.and(0xffff_ffff), low);
+    assertEquals(bitsOf(low.or(i64(0xff))), 32);
+    assertEquals(bitsOf(low.shrU(24)), 8);
+    assertEquals(bitsOf(low.shrU(a)), 32);
+    assertEquals(bitsOf(a.and(0xff).when(a.eqz(), low)), 32);
+    assertEquals(bitsOf(a.and(0xff)), 8);
+    // Sums and shifts to the left may need more, negative numbers need all.
+    assertEquals(bitsOf(low.add(low)), 64);
+    assertEquals(bitsOf(low.shl(1)), 64);
+    assertEquals(bitsOf(i64(-1)), 64);
+    assertEquals(bitsOf(a.within(9)), 9);
+    // That of one use of a local says nothing of another.
+    assertEquals(bitsOf(f.param(0, "i64")), 64);
+  });
 });

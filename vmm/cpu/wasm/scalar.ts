@@ -176,6 +176,8 @@ export class I32 extends Expr {
   /** `i64.extend_i32_u` */
   toI64U(): I64 {
     if (this.value !== undefined) return i64(this.value >>> 0);
+    const [wide] = this.kids;
+    if (this.bytes[0] === WRAP && bitsOf(wide as I64) <= 32) return wide as I64;
     return new I64(opcodeBytes(0xad), [this]);
   }
   /** `f32.convert_i32_s` */
@@ -208,6 +210,8 @@ export class I64 extends Expr {
 
   /** The value of a constant, as a signed 64-bit bigint. */
   readonly value: bigint | undefined;
+  /** How many low bits may be set, where its maker knows; see `bitsOf`. */
+  #bits: number | undefined;
 
   constructor(
     bytes: readonly number[],
@@ -241,6 +245,20 @@ export class I64 extends Expr {
     return new I64(opcodeBytes(opcode), [this, b]);
   }
 
+  /** The same value, of which only the low bits may be set. */
+  within(bits: number | undefined): I64 {
+    if (bits === undefined) return this;
+    const same = new I64(this.bytes, this.kids, this.stable, this.value);
+    same.from = this.from;
+    same.#bits = bits;
+    return same;
+  }
+
+  /** How many low bits may be set, where its maker knows. */
+  get bits(): number | undefined {
+    return this.#bits;
+  }
+
   /** `i64.add` */
   add(other: I64Like): I64 {
     return this.#fold(0x7c, other, ZERO_I64);
@@ -271,6 +289,7 @@ export class I64 extends Expr {
   }
   /** `i64.and` */
   and(other: I64Like): I64 {
+    if (isLowMask(other) && bitsOf(this) <= bitsOf(i64(other))) return this;
     return this.#fold(0x83, other, ONES_I64);
   }
   /** `i64.or` */
@@ -666,6 +685,51 @@ const MOST_KNOWN = 1 << 14;
 function remember<K, T>(known: Map<K, T>, value: K, expr: T): T {
   if (known.size < MOST_KNOWN) known.set(value, expr);
   return expr;
+}
+
+/** `i32.wrap_i64` */
+const WRAP = 0xa7;
+/** How far `bitsOf` looks. */
+const MOST_STEPS = 6;
+// `i64.load8_u`, `i64.load16_u`, `i64.load32_u`, `i64.extend_i32_u`.
+const FIXED_BITS: Readonly<Record<number, number>> = {
+  0x31: 8,
+  0x33: 16,
+  0x35: 32,
+  0xad: 32,
+};
+
+function isLowMask(value: I64Like): boolean {
+  return value === 0xff || value === 0xffff || value === 0xffff_ffff;
+}
+
+/** At most how many low bits of a value are set. */
+export function bitsOf(value: I64, steps = MOST_STEPS): number {
+  if (value.value !== undefined) return bitLength(value.value);
+  if (value.bits !== undefined) return value.bits;
+  if (steps === 0) return 64;
+  if (value.from !== undefined) return bitsOf(value.from as I64, steps - 1);
+  const opcode = value.bytes[0]!;
+  const fixed = FIXED_BITS[opcode];
+  if (fixed !== undefined) return fixed;
+  const [a, b] = value.kids;
+  if (!(a instanceof I64) || !(b instanceof I64)) return 64;
+  switch (opcode) {
+    case 0x83: // and
+      return Math.min(bitsOf(a, steps - 1), bitsOf(b, steps - 1));
+    case 0x1b: // select
+    case 0x84: // or
+    case 0x85: // xor
+      return Math.max(bitsOf(a, steps - 1), bitsOf(b, steps - 1));
+    case 0x88: // shr_u
+      return bitsOf(a, steps - 1) - Number((b.value ?? 0n) & 63n);
+    default:
+      return 64;
+  }
+}
+
+function bitLength(value: bigint): number {
+  return value < 0n ? 64 : value === 0n ? 0 : value.toString(2).length;
 }
 
 // Constants that change nothing: always among those that are remembered.
