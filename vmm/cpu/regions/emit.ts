@@ -16,12 +16,16 @@ import { REC_HANDLER, REC_LINK, SITE_OFFSET } from "../record.ts";
 import { STATUS } from "../runtime/traps.ts";
 import { reduceShape } from "../shape.ts";
 import { CODE_DROPPED, RECORD_STRIDE, RIP_BASE } from "../state.ts";
+import * as steps from "../steps.ts";
 import { i32, type I64, type Label, MOSTLY } from "../wasm/mod.ts";
 import { isPageKnown, type Node } from "./graph.ts";
 import { RegionFunction } from "./region_function.ts";
 import { Unsupported } from "./state_locals.ts";
 
 const PAGE = 4096;
+
+/** Thrown where a block was dropped meanwhile. */
+export class Changed extends Error {}
 
 /** What emission needs to know of the engine. */
 export interface RecordSource {
@@ -107,7 +111,9 @@ class RegionEmitter {
   #handlerAt(record: number): WantedHandler {
     const index = this.#source.state.getUint32(record + REC_HANDLER, true);
     const handler = this.#source.handlerAt(index);
-    if (handler === undefined) throw new Error(`No handler ${index}`);
+    if (handler === undefined || handler.definition === steps.STALE) {
+      throw new Changed(`No instruction at record ${record}`);
+    }
     return handler;
   }
 

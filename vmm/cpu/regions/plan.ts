@@ -2,7 +2,9 @@
 // blocks by their first records, the branches between them; and how it becomes code.
 
 import { CpuModule } from "../cpu_module.ts";
-import { emitRegion, type RecordSource } from "./emit.ts";
+import { HANDLER_TYPE } from "../record.ts";
+import { FunctionBuilder } from "../wasm/mod.ts";
+import { Changed, emitRegion, type RecordSource } from "./emit.ts";
 import { Node, structure } from "./graph.ts";
 
 /** One region. */
@@ -30,17 +32,32 @@ function headOf(plan: RegionPlan): Node {
   return nodes[0]!;
 }
 
+// Where code changed since it was planned there may be no region of it; what is there
+// in its place is never entered, since its blocks are not the ones that it was made of.
+function emitPlan(
+  source: RecordSource,
+  module: CpuModule,
+  plan: RegionPlan,
+): FunctionBuilder {
+  const head = headOf(plan);
+  structure(head);
+  try {
+    return emitRegion(source, module, head, plan.isCounted);
+  } catch (error) {
+    if (!(error instanceof Changed)) throw error;
+    const nothing = new FunctionBuilder(module.m, HANDLER_TYPE);
+    nothing.unreachable();
+    return nothing;
+  }
+}
+
 /** Emits the module of a batch. */
 export function emitBatch(
   source: RecordSource,
   { regions, first }: BatchPlan,
 ): Uint8Array<ArrayBuffer> {
   const module = new CpuModule("regions");
-  const bodies = regions.map((region) => {
-    const head = headOf(region);
-    structure(head);
-    return emitRegion(source, module, head, region.isCounted);
-  });
+  const bodies = regions.map((region) => emitPlan(source, module, region));
   // The functions come after all that their bodies import.
   const refs = bodies.map((body) => module.m.add("region", body));
   module.m.elements(first, refs);
