@@ -59,8 +59,7 @@ export class Templates {
       this.#used++;
     }
     this.#slots[2 * node + 1] = this.#end;
-    this.pool.set(words, this.#end);
-    this.#end += words.length;
+    for (const word of words) this.pool[this.#end++] = word;
   }
 
   #forget(): void {
