@@ -116,8 +116,9 @@ export class BlockDecoder {
     const { from, to, inPage, mode } = code;
     if (at >= to) return 0;
     const start = inPage + at - from;
-    // A byte more than an instruction has tells too long from too few.
-    const bytes = code.bytes.subarray(at, Math.min(at + MAX_LENGTH + 1, to));
+    // A byte more than an instruction has tells too long from too few. Guest memory
+    // may change meanwhile: what is learned must be of the same bytes.
+    const bytes = code.bytes.slice(at, Math.min(at + MAX_LENGTH + 1, to));
     const { decoderOptions } = this.#source;
     const decoder = new Decoder(codeSize(mode), bytes, decoderOptions);
     try {

@@ -38,7 +38,7 @@ export interface RegionOptions extends RegionLimits {
 export const DEFAULT_REGIONS: RegionOptions = {
   threshold: 1000,
   again: 20_000,
-  small: { blocks: 16, instructions: 150, calls: 1 },
+  small: { blocks: 8, instructions: 60, calls: 0 },
   batch: 32,
   blocks: 32,
   instructions: 400,
@@ -46,7 +46,7 @@ export const DEFAULT_REGIONS: RegionOptions = {
   share: 1 / 8,
   sync: false,
   doublings: 10,
-  patience: 10,
+  patience: 40,
 };
 
 /** Compiles every block when it is first executed. */

@@ -68,10 +68,12 @@ export function defineTranslate(cpu: CpuModule): void {
     f.if(page.eq(NO_TRANSLATION), () => f.return(page));
     const pa = f.let(pageOf(page).or(la.and(0xfff)));
     setScratch(cpu, f, SCRATCH_PA, pa);
-    const offset = f.var("i64");
-    const [readOffset] = f.call(cpu.fn.mapGpa, pa);
     const [writeOffset] = f.call(cpu.fn.mapGpaWrite, pa);
-    f.set(offset, writeOffset.when(isWrite, readOffset));
+    const offset = f.var("i64", writeOffset);
+    f.rarely(
+      writeOffset.eq(NOT_RAM).and(isWrite.eqz()),
+      () => f.set(offset, f.call(cpu.fn.mapGpa, pa)[0]),
+    );
     f.if(offset.get().eq(NOT_RAM), () => f.return(i64(NOT_RAM)));
     const isCode = f.let(holdsCode(cpu, offset.get().shrU(12).toI32()));
     f.if(

@@ -9,6 +9,7 @@ import {
   type I32Like,
   type I64,
   i64,
+  MOSTLY,
   type Width,
 } from "../wasm/mod.ts";
 import {
@@ -32,7 +33,7 @@ import {
 } from "../state.ts";
 import { FLAG } from "../flags.ts";
 import { raise, VECTOR } from "./traps.ts";
-import { CR0_PE, CR4_OSFXSR } from "./walk.ts";
+import { CR0_PE, CR4_OSFXSR, NOT_RAM } from "./walk.ts";
 import { SUMMARY, X87Stack } from "./x87_stack.ts";
 
 /** Signatures of the functions defined here. */
@@ -102,12 +103,16 @@ export function defineX87Image(cpu: CpuModule): void {
   cpu.define("fxRestore", (f) => emitFxRestore(cpu, f));
 }
 
-/** Accesses to an image at the address in parameter 0. */
+/**
+ * Accesses to an image at the address in parameter 0; in memory 1 where it is known to
+ * lie at `host` there, which may be `NOT_RAM`.
+ */
 class Image {
   constructor(
     readonly cpu: CpuModule,
     readonly f: FunctionBuilder,
     readonly site: I32,
+    readonly host?: I64,
   ) {}
 
   #address(offset: I32Like): I64 {
@@ -115,13 +120,36 @@ class Image {
   }
 
   store(width: Width, offset: I32Like, value: I64): void {
-    const at = this.#address(offset);
-    this.f.call(this.cpu.fn.storeSlow, at, i32(width), value, this.site);
+    const { cpu, f, host } = this;
+    const slow = () => {
+      const at = this.#address(offset);
+      f.call(cpu.fn.storeSlow, at, i32(width), value, this.site);
+    };
+    if (host === undefined) return slow();
+    const at = host.add(i32(offset).toI64U());
+    f.if(
+      host.ne(NOT_RAM),
+      () => f.do(cpu.ram.store(width, at, value)),
+      slow,
+      MOSTLY,
+    );
   }
 
   load(width: Width, offset: I32Like): I64 {
-    const at = this.#address(offset);
-    return this.f.call(this.cpu.fn.loadSlow, at, i32(width), this.site)[0];
+    const { cpu, f, host } = this;
+    const slow = () => {
+      const at = this.#address(offset);
+      return f.call(cpu.fn.loadSlow, at, i32(width), this.site)[0];
+    };
+    if (host === undefined) return slow();
+    const at = host.add(i32(offset).toI64U());
+    return f.ifValue(
+      host.ne(NOT_RAM),
+      "i64",
+      () => cpu.ram.load(width, at),
+      slow,
+      MOSTLY,
+    );
   }
 }
 
@@ -311,19 +339,18 @@ function isFast(cpu: CpuModule, f: FunctionBuilder): I32 {
 
 function emitFxSave(cpu: CpuModule, f: FunctionBuilder): void {
   const { state } = cpu;
-  const io = new Image(cpu, f, f.param(3, "i32"));
+  const site = f.param(3, "i32");
+  const bytes = i32(FXSAVE_BYTES);
+  const [host] = f.call(cpu.fn.prepareWrite, f.param(0, "i64"), bytes, site);
+  const io = new Image(cpu, f, site, host);
   const s = new X87Stack(cpu, f);
-  f.call(
-    cpu.fn.prepareWrite,
-    ...[f.param(0, "i64"), i32(FXSAVE_BYTES), f.param(3, "i32")],
-  );
   io.store(2, 0, s.control().toI64U());
   io.store(2, 2, s.status().toI64U());
   io.store(2, 4, state.load32(0, FPU_TAGS).toI64U());
   savePointers(cpu, f, io, s);
-  eachRegister(cpu, f, 16, i32(FX_REGISTERS), (image, register, offset) => {
-    image.store(8, offset, state.load64(register));
-    image.store(8, offset.add(8), state.load16(register, 8).toI64U());
+  eachRegister(cpu, f, 16, i32(FX_REGISTERS), (_, register, offset) => {
+    io.store(8, offset, state.load64(register));
+    io.store(8, offset.add(8), state.load16(register, 8).toI64U());
   });
   f.if(hasSse(cpu), () => {
     io.store(4, 24, state.load32(0, MXCSR).toI64U());
@@ -382,9 +409,10 @@ function eachHalf(
 function emitFxRestore(cpu: CpuModule, f: FunctionBuilder): void {
   const { state } = cpu;
   const site = f.param(3, "i32");
-  const io = new Image(cpu, f, site);
+  const bytes = i32(FXSAVE_BYTES);
+  const [host] = f.call(cpu.fn.prepareRead, f.param(0, "i64"), bytes, site);
+  const io = new Image(cpu, f, site, host);
   const s = new X87Stack(cpu, f);
-  f.call(cpu.fn.prepareRead, f.param(0, "i64"), i32(FXSAVE_BYTES), site);
   const mxcsr = f.let(io.load(4, 24).toI32());
   const sse = f.let(hasSse(cpu));
   f.if(
@@ -395,9 +423,9 @@ function emitFxRestore(cpu: CpuModule, f: FunctionBuilder): void {
   s.setStatus(f.let(io.load(2, 2).toI32()));
   f.do(state.store32(0, io.load(1, 4).toI32(), FPU_TAGS));
   restorePointers(cpu, f, io);
-  eachRegister(cpu, f, 16, i32(FX_REGISTERS), (image, register, offset) => {
-    f.do(state.store64(register, image.load(8, offset)));
-    f.do(state.store16(register, image.load(2, offset.add(8)).toI32(), 8));
+  eachRegister(cpu, f, 16, i32(FX_REGISTERS), (_, register, offset) => {
+    f.do(state.store64(register, io.load(8, offset)));
+    f.do(state.store16(register, io.load(2, offset.add(8)).toI32(), 8));
   });
   f.if(sse, () => {
     f.do(state.store32(0, mxcsr, MXCSR));
