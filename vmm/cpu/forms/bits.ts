@@ -88,17 +88,18 @@ function countLeading(x: Emitter, value: I64): I64 {
   return value.clz().sub(64 - x.size());
 }
 
-// Of zero there is no index: AMD's processors leave the destination alone. The
-// other flags are those of the index.
+// Of zero there is no index: AMD's processors leave the destination alone, what is
+// above 32 bits, too. The other flags are those of the index.
 function scan(index: (x: Emitter, value: I64) => I64) {
   return (x: Emitter) => {
     const value = x.read(1);
-    x.f.if(value.eqz(), () => x.flags.logic(64, i64(0)), () => {
-      const found = x.let(index(x, value));
-      x.write(0, found);
-      // ZF is clear even where the index is zero.
-      x.flags.logic(64, found.or(0x100));
-    });
+    const old = x.read(0, 64);
+    const isFound = x.let(value.ne(0));
+    const found = x.let(index(x, value));
+    const written = x.size() === 16 ? old.and(~0xffffn).or(found) : found;
+    x.write(0, written.when(isFound, old), 64);
+    // ZF is clear even where the index is zero.
+    x.flags.logic(64, found.or(0x100).when(isFound, 0));
   };
 }
 
