@@ -75,6 +75,8 @@ async function compile(
       "--quiet",
       "--no-check",
       "--unstable-worker-options",
+      // A heap for each thread grows to what its youngest objects may take.
+      "--v8-flags=--max-semi-space-size=4",
       ...permissions,
       ...workers.flatMap((path) => ["--include", path]),
       "--output",
