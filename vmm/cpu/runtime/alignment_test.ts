@@ -95,6 +95,18 @@ Deno.test("alignment is checked after canonical addresses", () => {
   ]);
 });
 
+Deno.test("in 64-bit mode the base register tells #SS from #GP, no prefix does", () => {
+  const bad = 0x8000_0000_0000n;
+  check("long", [
+    ["8b03", bad, VECTOR.GP],
+    ["368b03", bad, VECTOR.GP],
+    ["8b4500", bad, VECTOR.SS],
+    ["3e8b4500", bad, VECTOR.SS],
+    ["268b0424", bad, VECTOR.SS],
+    ["658b4500", bad, VECTOR.GP],
+  ]);
+});
+
 Deno.test("vectors have to be aligned to 16 bytes, masked stores to 8", () => {
   check("long", [
     [MOVUPS, DATA + 16, VECTOR.UD],
