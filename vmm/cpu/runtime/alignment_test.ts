@@ -37,6 +37,8 @@ const FXRSTOR = "0fae0b";
 const MASKMOVDQU = "660ff7c1";
 const PUSH = "50";
 const POP = "58";
+/** To RBX. */
+const CALL = "ffd3";
 
 type Row = readonly [program: string, at: number | bigint, vector: number];
 
@@ -105,6 +107,25 @@ Deno.test("in 64-bit mode the base register tells #SS from #GP, no prefix does",
     ["268b0424", bad, VECTOR.SS],
     ["658b4500", bad, VECTOR.GP],
   ]);
+});
+
+Deno.test("a near call checks its stack before its target", () => {
+  const far = 0x8000_0000_0000n;
+  const rows: readonly [sp: bigint, vector: number][] = [
+    [BigInt(DATA + 16), VECTOR.GP],
+    [BigInt(DATA + 17), VECTOR.AC],
+    [MISSING, VECTOR.PF],
+    [far + 16n, VECTOR.SS],
+  ];
+  for (const [sp, vector] of rows) {
+    const machine = new TestMachine();
+    const tables = mapped("long", machine);
+    machine.enter("long", { tables, cpl: 3, cr0: CR0.AM, flags: AC | 2 });
+    machine.poke(CODE, CALL + UD2);
+    machine.set({ RIP: CODE, RBX: far, RSP: sp });
+    assertEquals(machine.runToException().vector, vector, sp.toString(16));
+    assertEquals(machine.get("RSP"), sp);
+  }
 });
 
 Deno.test("vectors have to be aligned to 16 bytes, masked stores to 8", () => {
