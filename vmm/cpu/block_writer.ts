@@ -12,6 +12,7 @@ import {
   isFixedToEs,
   isLocked,
   isOffset,
+  isOnStack,
 } from "./memory_operands.ts";
 import {
   REC_COUNT,
@@ -173,7 +174,7 @@ export class BlockWriter {
       } else if (kind === OpKind.Memory) {
         address = addressSize(instruction, this.#code);
         memory = this.#memoryShape(instruction, form, address);
-        if (instruction.memorySegment === Register.SS) site |= SITE_STACK;
+        if (isOnStack(instruction, this.#code)) site |= SITE_STACK;
       }
     }
     if (memory === "ea") {

@@ -535,16 +535,26 @@ export class Emitter {
     this.setGpr(REG.RSP, value, this.shape.stack);
   }
 
+  #below(bytes: Width): I64 {
+    const sp = this.stackPointer().sub(bytes);
+    return this.let(zeroExtend(sp, this.shape.stack));
+  }
+
   /** Pushes a value of `size` bits. */
   push(value: I64, size: 16 | 32 | 64): void {
     const bytes = widthOf(size);
     const kept = this.let(value);
-    const sp = this.let(
-      zeroExtend(this.stackPointer().sub(bytes), this.shape.stack),
-    );
+    const sp = this.#below(bytes);
     const la = this.linear(SS, sp, bytes, 1);
     this.store(bytes, la, kept, this.site().or(SITE_STACK));
     this.setStackPointer(sp);
+  }
+
+  /** Makes sure that `size` bits can be pushed. */
+  preparePush(size: 16 | 32 | 64): void {
+    const bytes = widthOf(size);
+    const la = this.linear(SS, this.#below(bytes), bytes, 1);
+    this.prepareWrite(la, bytes, this.site().or(SITE_STACK));
   }
 
   /** Reads a value of `size` bits at `offset` above the stack's top; pops nothing. */
@@ -625,15 +635,21 @@ export class Emitter {
   /**
    * Raises #GP(0) where a branch may not go to `rip`: not canonical, or beyond the
    * code segment's limit. Needs the axes "code" and "flat".
+   *
+   * @param first what may raise another exception instead
    */
-  checkTarget(rip: I64): void {
+  checkTarget(rip: I64, first = () => {}): void {
     const { f, cpu } = this;
+    const refuse = () => {
+      first();
+      this.raise(13, 0);
+    };
     if (this.shape.code === 64) {
       const canonical = rip.shl(16).shrS(16).eq(rip);
-      f.rarely(canonical.eqz(), () => this.raise(13, 0));
+      f.rarely(canonical.eqz(), refuse);
     } else if (!this.shape.flat) {
       const limit = cpu.state.load32(0, CS + SEG_LIMIT).toI64U();
-      f.rarely(rip.gtU(limit), () => this.raise(13, 0));
+      f.rarely(rip.gtU(limit), refuse);
     }
   }
 

@@ -40,6 +40,21 @@ export function isFixedToEs(kind: OpKind): boolean {
   return FIXED_TO_ES.has(kind);
 }
 
+const STACK_BASES: ReadonlySet<Register> = new Set([
+  ...[Register.ESP, Register.RSP, Register.EBP, Register.RBP],
+]);
+
+/**
+ * Whether a bad address raises #SS rather than #GP. In 64-bit mode the prefixes of CS,
+ * DS, ES and SS are ignored, and the base register alone decides.
+ */
+export function isOnStack(instruction: Instruction, code: ModeSize): boolean {
+  const segment = instruction.memorySegment;
+  if (code !== 64) return segment === Register.SS;
+  const isBased = segment === Register.FS || segment === Register.GS;
+  return !isBased && STACK_BASES.has(instruction.memoryBase);
+}
+
 /**
  * Whether the 64-bit effective address is not a displacement (or next to RIP),
  * which is always canonical.

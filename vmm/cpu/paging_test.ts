@@ -1077,3 +1077,28 @@ Deno.test("the CPU reads and writes page tables that the guest maps", () => {
   assertEquals(s.machine.get("RAX"), 42n);
   assertEquals(s.machine.get("RDX"), BigInt(PAGE | P | RW | A));
 });
+
+Deno.test("IRET and RET read the frame from its topmost word, the stack after it", () => {
+  const s = setup("long");
+  s.tables.map(DATA, DATA, P | RW | US);
+  const end = DATA + 0x1000;
+  // Words of the frame that are there, and which one the fault is about.
+  const rows: readonly [code: string, present: number, missing: number][] = [
+    ["48cf", 0, 2],
+    ["48cf", 1, 2],
+    ["48cf", 2, 2],
+    ["48cf", 3, 4],
+    ["48cf", 4, 4],
+    ["48cb", 0, 1],
+    ["48cb", 1, 1],
+  ];
+  for (const [code, present, missing] of rows) {
+    s.machine.enter("long", { tables: s.tables, cpl: 3 });
+    s.machine.poke(USER_CODE, code);
+    const sp = end - 8 * present;
+    s.machine.set({ RIP: USER_CODE, RSP: sp });
+    const { vector, cr2 } = s.machine.runToException();
+    assertEquals(vector, VECTOR.PF);
+    assertEquals(cr2, BigInt(sp + 8 * missing), `${code} ${present}`);
+  }
+});

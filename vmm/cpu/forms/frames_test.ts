@@ -1,8 +1,14 @@
 // POPF and PUSHF: which flags change in which mode (Intel SDM vol. 2, POPF, table 4-16;
-// vol. 3, 20.3). What PUSHA, POPA and ENTER do, the fuzzer compares with silicon.
+// vol. 3, 20.3). ENTER: the order of its checks. What else it, PUSHA and POPA do, the
+// fuzzer compares with silicon.
 
 import { assertEquals } from "@std/assert";
-import { type EnterOptions, type ModeName, TestMachine } from "../testing.ts";
+import {
+  CR0,
+  type EnterOptions,
+  type ModeName,
+  TestMachine,
+} from "../testing.ts";
 import { VECTOR } from "../runtime/traps.ts";
 
 const CODE = 0x8000;
@@ -111,5 +117,38 @@ Deno.test("PUSHF shows VIF in virtual-8086 mode with extensions", () => {
     machine.runToException();
     const image = machine.peek32(STACK - 2) & 0xffff;
     assertEquals(image, flags & VIF ? IOPL | IF | 2 : IOPL | 2);
+  }
+});
+
+// With alignment checks, of nested frames.
+const ENTERS: readonly {
+  readonly code: string;
+  readonly sp: number;
+  readonly bp: number;
+  readonly vector: number;
+}[] = [
+  { code: "c8040000", sp: STACK, bp: 1, vector: VECTOR.UD },
+  { code: "c8040001", sp: STACK, bp: 1, vector: VECTOR.UD },
+  // The enclosing frame's pointer lies on both sides of the last offset.
+  { code: "c8040002", sp: STACK, bp: 1, vector: VECTOR.SS },
+  { code: "c804000f", sp: STACK, bp: 0x13, vector: VECTOR.AC },
+  { code: "c8040000", sp: 2, bp: STACK, vector: VECTOR.SS },
+  { code: "c8040000", sp: STACK + 2, bp: STACK, vector: VECTOR.AC },
+  { code: "66c8040000", sp: STACK + 2, bp: STACK, vector: VECTOR.UD },
+  { code: "66c8040000", sp: 1, bp: STACK, vector: VECTOR.SS },
+  // The new top is checked as if it were pushed to.
+  { code: "c8010000", sp: STACK, bp: STACK, vector: VECTOR.AC },
+];
+
+Deno.test("ENTER checks the stack's limit before alignment", () => {
+  for (const { code, sp, bp, vector } of ENTERS) {
+    const machine = new TestMachine();
+    machine.enter("protected32", { cpl: 3, cr0: CR0.AM, flags: AC | 2 });
+    machine.poke(CODE, code + UD2);
+    machine.set({ RIP: CODE, RSP: sp, RBP: bp });
+    const raised = machine.runToException();
+    assertEquals(raised.vector, vector, `${code} ${sp} ${bp}`);
+    const isDone = vector === VECTOR.UD;
+    if (!isDone) assertEquals(machine.get("RSP"), BigInt(sp), code);
   }
 });

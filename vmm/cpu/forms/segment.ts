@@ -177,7 +177,8 @@ function storeTable(x: Emitter, slot: number, width: 4 | 8): void {
   const { state } = x.cpu;
   x.call("checkUmip", x.site());
   const la = x.address();
-  x.prepareWrite(la, 2 + width);
+  x.prepareWrite(la, 2);
+  x.prepareWrite(baseAddress(x, la), width);
   x.store(2, la, x.let(state.load32(slot, SEG_LIMIT).toI64U()));
   x.store(width, baseAddress(x, la), x.let(state.load64(slot, SEG_BASE)));
 }

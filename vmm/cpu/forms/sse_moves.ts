@@ -202,8 +202,9 @@ function maskedStore(x: Emitter, source: V128, mask: I32, bytes: 8 | 16): void {
   const offset = x.gpr(REG.RDI, x.shape.address);
   const la = x.linearIn(x.fields.operand(0), offset, bytes, 1);
   const rest = f.var("i32", mask);
-  // Pages are checked whatever the mask, as AMD's processors do.
-  x.prepareWrite(la, bytes);
+  // Pages are checked whatever the mask, and halves on their own, as AMD's processors
+  // do.
+  for (let n = 0; n < bytes; n += 8) x.prepareWrite(x.let(la.add(n)), 8);
   f.if(rest.get(), () => {
     f.loop((again) => {
       const n = f.let(rest.get().ctz());

@@ -213,6 +213,12 @@ function jumps(): Form[] {
   return [...direct, ...indirect];
 }
 
+// The target is checked before anything is pushed, the stack before the target (APM
+// vol. 3, CALL near).
+function checkCall(x: Emitter, target: I64, size: StackSize): void {
+  x.checkTarget(target, () => x.preparePush(size));
+}
+
 const RETURN_SIZE = { Retnw: 16, Retnd: 32, Retnq: 64 } as const;
 
 function calls(): Form[] {
@@ -221,9 +227,9 @@ function calls(): Form[] {
     (name) => {
       const size = name.endsWith("rel16") ? 16 : branchSize(name);
       return form(name, (x) => {
-        // The target is checked before anything is pushed.
         if (!x.shape.flat) {
-          x.checkTarget(size === 16 ? directTarget(x) : branchTarget(x));
+          const target = size === 16 ? directTarget(x) : branchTarget(x);
+          checkCall(x, target, size);
         }
         x.push(x.nextRip(), size);
         if (size === 16) x.jumpTo(directTarget(x));
@@ -234,8 +240,9 @@ function calls(): Form[] {
   const indirect = ["Call_rm16", "Call_rm32", "Call_rm64"].map((name) =>
     form(name, (x) => {
       const target = x.read(0);
-      x.checkTarget(target);
-      x.push(x.nextRip(), suffixSize(name));
+      const size = suffixSize(name);
+      checkCall(x, target, size);
+      x.push(x.nextRip(), size);
       x.jumpTo(target);
     }, options)
   );

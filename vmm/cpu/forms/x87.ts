@@ -24,8 +24,6 @@ import {
   SEG_BASE,
   SEG_SELECTOR,
   SS,
-  TLB_BASE,
-  TLB_MODE_ALIGNED,
 } from "../state.ts";
 import { type I32, i32, type I64, i64, type Width } from "../wasm/mod.ts";
 import {
@@ -39,7 +37,6 @@ import { X87_LOADED } from "../runtime/x87_moves.ts";
 import { X87_MEMORY } from "../runtime/x87_values.ts";
 import { ENVIRONMENT_BYTES } from "../runtime/x87_image.ts";
 import { VECTOR } from "../runtime/traps.ts";
-import { tlbMode } from "../runtime/walk.ts";
 import { checkPending } from "../vector.ts";
 
 type Define = (x: Emitter) => void;
@@ -463,11 +460,10 @@ function controlForms(): Form[] {
 
 // --- FXSAVE and EMMS ---------------------------------------------------------
 
-/** #GP(0), but #AC where that is enabled, as AMD's processors have it. */
-function misaligned(x: Emitter): void {
-  const mode = tlbMode(x.cpu.state.load32(0, TLB_BASE));
-  const checked = mode.eq(TLB_MODE_ALIGNED);
-  x.raise(x.let(i32(VECTOR.AC).when(checked, VECTOR.GP)), 0);
+/** #GP(0), but #AC where that is enabled for four bytes, as AMD's processors have it. */
+function misaligned(x: Emitter, la: I64): void {
+  x.call("checkAlignment", la, i32(4), x.site());
+  x.raise(VECTOR.GP, 0);
 }
 
 function fxForms(): Form[] {
@@ -479,7 +475,7 @@ function fxForms(): Form[] {
   ) =>
     form(name, (x) => {
       const la = x.address();
-      x.f.if(la.and(15).ne(0), () => misaligned(x));
+      x.f.if(la.and(15).ne(0), () => misaligned(x, la));
       const count = i32(x.shape.code === 64 ? 16 : 8);
       x.call(call, la, i32(Number(wide)), count, x.site());
     }, { unit: "fxsr", access, axes: ["code"] });

@@ -26,7 +26,8 @@ const EFFECTS: Readonly<Record<Effect, readonly RuntimeName[]>> = {
   reads: [
     ...["raise", "pageFault", "badAddress", "leave"] as const,
     ...["loadSlow", "loadSystem", "prepareRead", "loadLocked"] as const,
-    ...["segmentLinear", "divide", "divideSigned"] as const,
+    ...["segmentLinear", "checkAlignment"] as const,
+    ...["divide", "divideSigned"] as const,
     ...["clearVirtualInterrupts", "setVirtualInterrupts"] as const,
     ...["virtualFlags", "popSystemFlags", "readControl"] as const,
     ...["scanRun", "compareRun", "checkPort", "portIn"] as const,

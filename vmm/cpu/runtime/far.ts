@@ -387,11 +387,9 @@ function defineReturn(cpu: CpuModule): void {
     const level = s.let(selector.and(3));
     const used = s.let(rsp.add(bytes.shl(1).add(release).toI64U()));
     // To another level, inner ones too, the stack is read before CS is looked at
-    // (APM vol. 3, RETF), the selector first as silicon does.
+    // (APM vol. 3, RETF).
     f.if(level.ne(s.cpl()), () => {
-      const above = s.let(used.add(bytes.toI64U()));
-      s.call("readFrame", above, i32(1), i32(1), bytes, s.site);
-      s.call("readFrame", used, i32(0), i32(1), bytes, s.site);
+      s.call("readFrame", used, i32(0), i32(2), bytes, s.site);
     });
     const [raw] = s.call("checkReturn", selector, s.site);
     const d = new Descriptor(raw);

@@ -215,6 +215,13 @@ function definePushFrame(cpu: CpuModule): void {
   });
 }
 
+// AMD's processors read what IRET goes on with, from the flags down, before the stack
+// that it switches to, from the selector down; RETF's selector, too, before its offset.
+function orderOfReads(count: I32, done: I32): I32 {
+  const end = count.when(count.ltU(3), 3);
+  return end.sub(1).sub(done).when(done.ltU(3), count.add(2).sub(done));
+}
+
 function defineReadFrame(cpu: CpuModule): void {
   cpu.define("readFrame", (f) => {
     const s = new Sys(cpu, f, f.param(4, "i32"));
@@ -238,7 +245,8 @@ function defineReadFrame(cpu: CpuModule): void {
       });
     });
     const mask = s.stackMask(i32(SS), wide);
-    forEachWord(s, count, (index) => {
+    forEachWord(s, count, (done) => {
+      const index = s.let(orderOfReads(count, done));
       const above = index.mul(bytes).toI64U();
       const offset = s.let(sp.add(above).and(mask));
       const [la] = s.call(

@@ -9,18 +9,10 @@ import {
   type I64,
   i64,
 } from "../wasm/mod.ts";
-import {
-  DR,
-  MODE_KEY,
-  TLB_BASE,
-  TLB_MODE_ALIGNED,
-  TLB_SYSTEM,
-  WATCH_HITS,
-} from "../state.ts";
-import { MODE } from "../mode.ts";
+import { DR, TLB_BASE, TLB_SYSTEM, WATCH_HITS } from "../state.ts";
+import { checkAlignment, checkTop, wrap } from "./alignment.ts";
 import { HOST } from "./host.ts";
-import { raise, scratch, setScratch, VECTOR } from "./traps.ts";
-import { tlbMode } from "./tlb.ts";
+import { scratch, setScratch } from "./traps.ts";
 import {
   ACCESS_READ,
   ACCESS_WRITE,
@@ -52,35 +44,6 @@ export const MEMORY_SIGNATURES = {
   /** As `prepareWrite`, for reading. */
   prepareRead: { params: ["i64", "i32", "i32"], results: ["i64"] },
 } as const;
-
-// The next byte's address: outside 64-bit mode, addresses wrap at 4 GiB.
-function wrap(cpu: CpuModule, la: I64): I64 {
-  return la.when(is64Bit(cpu), la.and(0xffff_ffff));
-}
-
-function is64Bit(cpu: CpuModule): I32 {
-  return cpu.state.load32(0, MODE_KEY).and(MODE.CODE).eq(2);
-}
-
-// Where segments are flat, bytes on both sides of 4 GiB violate the limit. In
-// 64-bit mode the last byte, too, must be canonical before either page is read.
-function checkTop(
-  cpu: CpuModule,
-  f: FunctionBuilder,
-  la: I64,
-  bytes: I32,
-  site: I32,
-): void {
-  const flat = cpu.state.load32(0, MODE_KEY).and(MODE.FLAT).ne(0);
-  const end = f.let(la.add(bytes.toI64U()));
-  const last = f.let(end.sub(1));
-  const isOutside = last.shl(16).shrS(16).ne(last)
-    .when(is64Bit(cpu), flat.and(end.gtU(0x1_0000_0000)));
-  f.if(isOutside, () => {
-    f.call(cpu.fn.badAddress, site);
-    f.unreachable();
-  });
-}
 
 /** Whether bytes at an address reach into the next page. */
 export function crosses(la: I64, bytes: I32): I32 {
@@ -134,26 +97,6 @@ function watch(
           ),
       );
     }
-  });
-}
-
-// Raises #AC where alignment is checked (Intel SDM vol. 3, 6.15). Accesses whose
-// size is no power of two up to 8 are checked part by part. An address that is not
-// canonical is left to translation.
-function checkAlignment(
-  cpu: CpuModule,
-  f: FunctionBuilder,
-  args: { la: I64; bytes: I32; array: I32; site: I32 },
-): void {
-  const { la, bytes, array, site } = args;
-  f.if(tlbMode(array).eq(TLB_MODE_ALIGNED), () => {
-    const isWhole = bytes.leU(8).and(bytes.and(bytes.sub(1)).eqz());
-    const isOff = la.toI32().and(bytes.sub(1)).ne(0);
-    const isCanonical = la.shl(16).shrS(16).eq(la);
-    f.if(
-      isWhole.and(isOff).and(isCanonical),
-      () => raise(cpu, f, site, i32(VECTOR.AC), i32(0)),
-    );
   });
 }
 

@@ -15,6 +15,7 @@ import { defineFar } from "./far.ts";
 import { defineFrames } from "./frames.ts";
 import { defineIo } from "./io.ts";
 import { defineIret } from "./iret.ts";
+import { defineAlignment } from "./alignment.ts";
 import { defineMemory } from "./memory.ts";
 import { defineMisc } from "./misc.ts";
 import { defineRun } from "./run.ts";
@@ -50,6 +51,7 @@ export function defineRuntime(cpu: CpuModule): void {
   defineTranslate(cpu);
   defineTlb(cpu);
   defineCodePages(cpu);
+  defineAlignment(cpu);
   defineMemory(cpu);
   defineSegments(cpu);
   defineBus(cpu);

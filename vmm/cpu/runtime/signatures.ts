@@ -13,6 +13,7 @@ import { FAR_SIGNATURES } from "./far.ts";
 import { FRAME_SIGNATURES } from "./frames.ts";
 import { IO_SIGNATURES } from "./io.ts";
 import { IRET_SIGNATURES } from "./iret.ts";
+import { ALIGNMENT_SIGNATURES } from "./alignment.ts";
 import { MEMORY_SIGNATURES } from "./memory.ts";
 import { MISC_SIGNATURES } from "./misc.ts";
 import { RUN_SIGNATURES } from "./run.ts";
@@ -48,6 +49,7 @@ export const RUNTIME_SIGNATURES = {
   ...TRANSLATE_SIGNATURES,
   ...TLB_SIGNATURES,
   ...CODE_PAGE_SIGNATURES,
+  ...ALIGNMENT_SIGNATURES,
   ...MEMORY_SIGNATURES,
   ...SEGMENT_SIGNATURES,
   ...BUS_SIGNATURES,

@@ -32,6 +32,7 @@ import {
   XMM,
 } from "../state.ts";
 import { FLAG } from "../flags.ts";
+import { uncheckedArray } from "./alignment.ts";
 import { raise, VECTOR } from "./traps.ts";
 import { CR0_PE, CR4_OSFXSR, NOT_RAM } from "./walk.ts";
 import { SUMMARY, X87Stack } from "./x87_stack.ts";
@@ -70,19 +71,19 @@ const EFER_FFXSR = 0x4000;
 export function defineX87Image(cpu: CpuModule): void {
   defineFullTags(cpu);
   cpu.define("x87StoreEnvironment", (f) => {
-    prepare(cpu, f, environmentBytes(f), "write");
+    prepare(cpu, f, i32(0), "write");
     storeEnvironment(cpu, f);
     // What is pending stays so, but masked.
     const s = new X87Stack(cpu, f);
     s.setControl(s.control().or(0x3f));
   });
   cpu.define("x87LoadEnvironment", (f) => {
-    prepare(cpu, f, environmentBytes(f), "read");
+    prepare(cpu, f, i32(0), "read");
     loadEnvironment(cpu, f);
   });
   cpu.define("x87Save", (f) => {
     const bytes = f.let(environmentBytes(f));
-    prepare(cpu, f, bytes.add(REGISTER_BYTES), "write");
+    prepare(cpu, f, i32(REGISTER_BYTES), "write");
     storeEnvironment(cpu, f);
     eachRegister(cpu, f, 10, bytes, (io, register, offset) => {
       io.store(8, offset, cpu.state.load64(register));
@@ -92,7 +93,7 @@ export function defineX87Image(cpu: CpuModule): void {
   });
   cpu.define("x87Restore", (f) => {
     const bytes = f.let(environmentBytes(f));
-    prepare(cpu, f, bytes.add(REGISTER_BYTES), "read");
+    prepare(cpu, f, i32(REGISTER_BYTES), "read");
     loadEnvironment(cpu, f);
     eachRegister(cpu, f, 10, bytes, (io, register, offset) => {
       f.do(cpu.state.store64(register, io.load(8, offset)));
@@ -104,16 +105,20 @@ export function defineX87Image(cpu: CpuModule): void {
 }
 
 /**
- * Accesses to an image at the address in parameter 0; in memory 1 where it is known to
- * lie at `host` there, which may be `NOT_RAM`.
+ * Accesses to an image at the address in parameter 0, whose alignment has been checked;
+ * in memory 1 where it is known to lie at `host` there, which may be `NOT_RAM`.
  */
 class Image {
+  readonly #array: I32;
+
   constructor(
     readonly cpu: CpuModule,
     readonly f: FunctionBuilder,
     readonly site: I32,
     readonly host?: I64,
-  ) {}
+  ) {
+    this.#array = f.let(uncheckedArray(cpu));
+  }
 
   #address(offset: I32Like): I64 {
     return this.f.param(0, "i64").add(i32(offset).toI64U());
@@ -123,7 +128,7 @@ class Image {
     const { cpu, f, host } = this;
     const slow = () => {
       const at = this.#address(offset);
-      f.call(cpu.fn.storeSlow, at, i32(width), value, this.site);
+      f.call(cpu.fn.storeVia, at, i32(width), value, this.#array, this.site);
     };
     if (host === undefined) return slow();
     const at = host.add(i32(offset).toI64U());
@@ -139,7 +144,7 @@ class Image {
     const { cpu, f, host } = this;
     const slow = () => {
       const at = this.#address(offset);
-      return f.call(cpu.fn.loadSlow, at, i32(width), this.site)[0];
+      return f.call(cpu.fn.loadVia, at, i32(width), this.#array, this.site)[0];
     };
     if (host === undefined) return slow();
     const at = host.add(i32(offset).toI64U());
@@ -158,14 +163,19 @@ function environmentBytes(f: FunctionBuilder): I32 {
   return i32(wide).when(f.param(1, "i32"), narrow);
 }
 
+// Makes sure of an environment and the bytes behind it. Its first word alone has its
+// alignment checked, as AMD's processors do.
 function prepare(
   cpu: CpuModule,
   f: FunctionBuilder,
-  bytes: I32,
+  more: I32,
   access: "read" | "write",
 ): void {
   const check = access === "read" ? cpu.fn.prepareRead : cpu.fn.prepareWrite;
-  f.call(check, f.param(0, "i64"), bytes, f.param(2, "i32"));
+  const la = f.param(0, "i64");
+  const site = f.param(2, "i32");
+  f.call(cpu.fn.checkAlignment, la, i32(4).when(f.param(1, "i32"), 2), site);
+  f.call(check, la, environmentBytes(f).add(more), site);
 }
 
 /** Runs `body` for ST(0) to ST(7): register's address, offset in the image. */
