@@ -98,7 +98,7 @@ export {
   type RegisterNumber,
   SEGMENT_NUMBERS,
 } from "./vmm/cpu/registers.ts";
-export type { RegionOptions } from "./vmm/cpu/regions/limits.ts";
+export type { RegionLimits, RegionOptions } from "./vmm/cpu/regions/limits.ts";
 export type {
   RegionObserver,
   RegionStatistics,

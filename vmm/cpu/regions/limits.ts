@@ -36,9 +36,9 @@ export interface RegionOptions extends RegionLimits {
 
 /** The options where nothing else is asked for. */
 export const DEFAULT_REGIONS: RegionOptions = {
-  threshold: 1000,
-  again: 20_000,
-  small: { blocks: 8, instructions: 60, calls: 0 },
+  threshold: 8000,
+  again: 100_000,
+  small: { blocks: 16, instructions: 120, calls: 1 },
   batch: 32,
   blocks: 32,
   instructions: 400,
