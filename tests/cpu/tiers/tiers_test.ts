@@ -10,11 +10,17 @@ import { ProgramMaker } from "./program.ts";
 const PROGRAMS = Number(Deno.env.get("TIERS_PROGRAMS") ?? 150);
 const SEED = Number(Deno.env.get("TIERS_SEED") ?? 1);
 
-const EAGER = { batch: 1, patience: 1, doublings: 0, share: 0 };
+const EAGER = { again: 0, batch: 1, patience: 1, doublings: 0, share: 0 };
 const POLICIES: Readonly<Record<string, Partial<RegionOptions>>> = {
   "single blocks": { ...EAGER, threshold: 1, blocks: 1 },
   "everything that ran": { ...EAGER, threshold: 3 },
-  "what is hot": { ...EAGER, threshold: 10, batch: 4, share: 1 / 8 },
+  "what is hot, small and then large": {
+    ...EAGER,
+    threshold: 10,
+    again: 20,
+    batch: 4,
+    share: 1 / 8,
+  },
 };
 
 for (const [name, policy] of Object.entries(POLICIES)) {
