@@ -14,7 +14,9 @@ export function ours(bits: Bits): Peer {
       Promise.resolve({
         command: Deno.execPath(),
         args: [
-          ...["run", "-A", BENCH, "guest", kernel.replace(/\/[^/]*$/, "")],
+          // The flags of `deno task bhyve`.
+          ...["run", "-A", "--v8-flags=--max-semi-space-size=4", BENCH],
+          ...["guest", kernel.replace(/\/[^/]*$/, "")],
           ...words.split(" "),
         ],
       }),
