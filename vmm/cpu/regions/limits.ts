@@ -41,8 +41,8 @@ export interface RegionOptions extends RegionLimits {
  * Emitting a region and V8's optimizing it cost about 1.4 µs a byte, 5 ms for a small
  * one, and threaded code takes 70 ns for a block: so a block must run some ten thousand
  * times before that pays. With a threshold of 1000 a boot took a quarter longer, since
- * V8's threads and the processor's wanted the same cores, and a compiler in the guest
- * twice as long; with 16,000 what is hot waits too long.
+ * V8's threads and the processor's wanted the same two cores; with 16,000 what is hot
+ * waits too long.
  *
  * Regions that follow calls are three times as large: worth it in what is entered often
  * (a recursive function takes 0.6 of the time), not in what runs for a moment. Batches
