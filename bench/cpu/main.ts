@@ -7,7 +7,7 @@ import { measureFloor } from "./floor.ts";
 import { type Program, PROGRAMS } from "./programs.ts";
 
 const RUNS = 9;
-const WARM_UP_MS = 500;
+const WARM_UP_MS = 1500;
 
 function median(values: readonly number[]): number {
   const sorted = [...values].sort((a, b) => a - b);
@@ -18,7 +18,7 @@ function mips(program: Program, seconds: number): number {
   return program.instructions * program.turns / seconds / 1e6;
 }
 
-// V8 optimizes what is hot: the first half second does not count.
+// V8 optimizes what is hot: the first second and a half do not count.
 function measure(program: Program, isCompiled: boolean): number {
   const guest = new BenchGuest(isCompiled ? {} : { compile: false });
   guest.run(program);
