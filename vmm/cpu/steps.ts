@@ -6,11 +6,10 @@ import type { Definition } from "./form.ts";
 import { zeroExtend } from "./flags.ts";
 import type { Axis, ModeSize } from "./shape.ts";
 import { CS, EA, RIP, SEG_BASE, TLB_BASE, TRAP_DATA } from "./state.ts";
-import { i32, type I64 } from "./wasm/mod.ts";
-import { goTo, spend } from "./runtime/run.ts";
+import { type I32, i32, type I64 } from "./wasm/mod.ts";
+import { countDown, goTo, spend } from "./runtime/run.ts";
 import { STATUS } from "./runtime/traps.ts";
 import { ACCESS_FETCH } from "./runtime/walk.ts";
-import { REC_OPERAND } from "./record.ts";
 
 function step(
   name: string,
@@ -138,14 +137,8 @@ export const FORWARD = step(
  * is the block's first record, whose place a compiled region takes.
  */
 export const PROFILE = step("profile", (x) => {
-  const { state } = x.cpu;
-  const left = x.let(x.fields.operand(0).sub(1));
-  x.f.do(state.store32(x.fields.record(), left, REC_OPERAND));
-  x.f.rarely(left.eqz(), () => {
-    x.f.do(state.store32(0, x.fields.record(), TRAP_DATA));
-    x.f.do(state.store64(0, x.rip(), RIP));
-    x.f.return(i32(STATUS.HOT));
-  });
+  const leave = (status: I32) => x.f.return(status);
+  countDown(x.cpu, x.f, x.fields.record(), () => x.rip(), leave);
 }, { axes: ["code"] });
 
 /** Raises the exception in operand 0 with the error code in operand 1. */

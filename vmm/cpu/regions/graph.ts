@@ -118,7 +118,7 @@ export function structure(head: Node): readonly Node[] {
   return nodes;
 }
 
-/** Whether every path to a node leads through its page before. */
+/** Whether a page was executed on every path that leads to a node and through it. */
 export function isPageKnown(from: Node, page: number): boolean {
   for (let node = from;; node = node.dominator) {
     if (node.page === page) return true;

@@ -4,21 +4,24 @@
 
 import type { CpuModule } from "../cpu_module.ts";
 import { zeroExtend } from "../flags.ts";
-import { HANDLER_TYPE, REC_HANDLER, REC_OPERAND } from "../record.ts";
+import { HANDLER_TYPE, REC_HANDLER } from "../record.ts";
 import type { RuntimeName } from "../runtime/signatures.ts";
 import type { ModeSize } from "../shape.ts";
-import { ifKnown, isSpent, jumpEntry } from "../runtime/run.ts";
+import {
+  countDown,
+  ifKnown,
+  isKnown,
+  isSpent,
+  jumpEntry,
+} from "../runtime/run.ts";
 import { STATUS } from "../runtime/traps.ts";
 import {
   BUDGET,
   FLAG_CARRY,
   FLAG_RESULT,
-  JUMP_ENTRY_KEY,
-  JUMP_KEY,
   JUMP_RECORD,
   RIP,
   RIP_BASE,
-  TRAP_DATA,
 } from "../state.ts";
 import {
   type Expr,
@@ -143,17 +146,13 @@ export class RegionFunction extends FunctionBuilder {
 
   /**
    * Counts an entry in the record that the region begins with, and leaves for it to be
-   * grown again where that was the last: as `steps.PROFILE`.
+   * grown again where that was the last.
    */
   countEntry(record: number, site: number): void {
     const { state } = this.#module;
-    const left = this.let(state.load32(0, record + REC_OPERAND).sub(1));
-    super.do(state.store32(0, left, record + REC_OPERAND));
-    this.rarely(left.eqz(), () => {
-      super.do(state.store32(0, i32(record), TRAP_DATA));
-      super.do(state.store64(0, state.load64(0, RIP_BASE).add(site), RIP));
-      super.return(i32(STATUS.HOT));
-    });
+    const rip = () => state.load64(0, RIP_BASE).add(site);
+    const leave = (status: I32) => super.return(status);
+    countDown(this.#module, this, i32(record), rip, leave);
   }
 
   #goToRecord(): void {
@@ -417,9 +416,8 @@ export class RegionFunction extends FunctionBuilder {
   leadsTo(rip: I64, record: number): I32 {
     const { state } = this.#module;
     const entry = this.let(jumpEntry(rip));
-    return state.load64(entry).eq(rip)
-      .and(state.load32(entry, JUMP_RECORD).eq(record))
-      .and(state.load32(entry, JUMP_ENTRY_KEY).eq(state.load32(0, JUMP_KEY)));
+    const leads = state.load32(entry, JUMP_RECORD).eq(record);
+    return isKnown(this.#module, rip, entry).and(leads);
   }
 
   /** Execution goes on so many pages further: whoever leaves must find it so. */

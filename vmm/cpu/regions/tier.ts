@@ -120,12 +120,12 @@ export class RegionTier {
     const start = performance.now();
     this.#setCount(block, NEVER);
     const isOnce = this.#options.again === 0 || !(block.mode & MODE.FLAT);
-    const isAgain = isOnce || this.#regions.has(block);
+    const old = this.#regions.get(block);
+    const isAgain = isOnce || old !== undefined;
     const limits = isAgain ? this.#options : this.#options.small;
     const isHot = (block: Block) => this.#isHot(block);
     const grown = growRegion(this.#host, limits, block, isHot, !isAgain);
-    const { size } = this.#regions.get(block) ?? { size: 0 };
-    if (grown.plan.nodes.length > size) this.#grown.push(grown);
+    if (grown.plan.nodes.length > (old?.size ?? 0)) this.#grown.push(grown);
     if (this.#grown.length >= this.#options.batch) this.#compile();
     this.#spent(start);
   }

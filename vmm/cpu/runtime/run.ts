@@ -52,8 +52,14 @@ import {
   TLB_MODES,
   TLB_SPACE,
   TLB_SYSTEM,
+  TRAP_DATA,
 } from "../state.ts";
-import { HANDLER_TYPE, REC_HANDLER, SITE_OFFSET } from "../record.ts";
+import {
+  HANDLER_TYPE,
+  REC_HANDLER,
+  REC_OPERAND,
+  SITE_OFFSET,
+} from "../record.ts";
 import { STATUS } from "./traps.ts";
 import { ACCESS_FETCH } from "./walk.ts";
 import {
@@ -93,6 +99,12 @@ export function jumpEntry(rip: I64): I32 {
   return index.mul(JUMP_STRIDE).add(JUMP_CACHE);
 }
 
+/** Whether an entry of the jump cache is that of a RIP, and holds. */
+export function isKnown({ state }: CpuModule, rip: I64, entry: I32): I32 {
+  return state.load64(entry).eq(rip)
+    .and(state.load32(entry, JUMP_ENTRY_KEY).eq(state.load32(0, JUMP_KEY)));
+}
+
 /** Where the jump cache knows a RIP: sets RIP_BASE; `then` goes on at the record. */
 export function ifKnown(
   cpu: CpuModule,
@@ -101,14 +113,12 @@ export function ifKnown(
   then: (record: I32) => void,
 ): void {
   const { state } = cpu;
-  const hit = state.load64(entry).eq(rip)
-    .and(state.load32(entry, JUMP_ENTRY_KEY).eq(state.load32(0, JUMP_KEY)));
   const go = () => {
     const inPage = rip.add(state.load64(0, CS + SEG_BASE)).and(0xfff);
     f.do(state.store64(0, rip.sub(inPage), RIP_BASE));
     then(f.let(state.load32(entry, JUMP_RECORD)));
   };
-  f.if(hit, go, undefined, MOSTLY);
+  f.if(isKnown(cpu, rip, entry), go, undefined, MOSTLY);
 }
 
 function defineDispatch(cpu: CpuModule): void {
@@ -279,5 +289,25 @@ export function spend(
   f.rarely(isSpent(cpu, left), () => {
     f.do(state.store64(0, rip(), RIP));
     f.return(i32(STATUS.EVENTS));
+  });
+}
+
+/**
+ * Counts an execution of what begins at a record; where it was the last before that is
+ * hot, `leave` is given the status to leave with.
+ */
+export function countDown(
+  { state }: CpuModule,
+  f: FunctionBuilder,
+  record: I32,
+  rip: () => I64,
+  leave: (status: I32) => void,
+): void {
+  const left = f.let(state.load32(record, REC_OPERAND).sub(1));
+  f.do(state.store32(record, left, REC_OPERAND));
+  f.rarely(left.eqz(), () => {
+    f.do(state.store32(0, record, TRAP_DATA));
+    f.do(state.store64(0, rip(), RIP));
+    leave(i32(STATUS.HOT));
   });
 }
