@@ -145,9 +145,10 @@ export class ClaimedNode implements VmmDevice {
 
   async #leave(keep: (record: NodeRecord) => void): Promise<void> {
     this.#isReleased = true;
-    this.#server.close();
+    // Under the lock, or a client would take the machine for one whose process was killed.
     const lock = await NodeLock.take(this.#paths, this.name);
     try {
+      await this.#server.close();
       removeIfThere(this.#paths.socket(this.name));
       const record = readNode(this.#paths, this.name);
       // Another made and claimed one of this name since this one was destroyed.

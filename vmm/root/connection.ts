@@ -12,10 +12,12 @@ export function socketRefusal(path: string): VmmError {
   );
 }
 
-/** The machine's process ended before it was sent a request: ask anew who has it. */
+/** The machine's process ended before it did a request: ask anew who has it. */
 export class ConnectionEndedError extends Error {
   override readonly name = "ConnectionEndedError";
 }
+
+const ENDED = "The machine's process ended";
 
 /** A connection to a running machine. */
 export class MachineConnection {
@@ -81,7 +83,9 @@ export class MachineConnection {
       readonly id?: unknown;
       readonly errno?: unknown;
       readonly message?: unknown;
+      readonly farewell?: unknown;
     };
+    if (reply.farewell === true) throw new ConnectionEndedError(ENDED);
     if (reply.id !== id) throw new VmmError("EIO", "an answer out of turn");
     if (reply.errno === undefined) return frame;
     const code = String(reply.errno);
@@ -92,8 +96,7 @@ export class MachineConnection {
     try {
       await writeFrame(this.#connection, request);
     } catch (error) {
-      const message = "The machine's process ended";
-      throw new ConnectionEndedError(message, { cause: error });
+      throw new ConnectionEndedError(ENDED, { cause: error });
     }
     // Whether the request was done is not known from here on.
     const frame = await this.#reader.next().catch(() => undefined);

@@ -204,6 +204,27 @@ Deno.test("a machine that another process runs answers from there", async () => 
   });
 });
 
+Deno.test("a machine that is given back meanwhile answers all the same", async () => {
+  await withRoot(async (root) => {
+    const ctx = await vmOpenf("demo", VMMAPI_OPEN.CREATE, root);
+    const vcpu = vmVcpuOpen(ctx, 0);
+    await vmSetRegister(vcpu, REGISTER.RAX, 1n);
+    for (let round = 0; round < 40; round++) {
+      const node = await root.claim("demo");
+      assertEquals(await vmGetRegister(vcpu, REGISTER.RAX), 1n);
+      const released = node.release();
+      for (let turn = 0; turn < round % 8; turn++) await nextTurn();
+      assertEquals(await vmGetRegister(vcpu, REGISTER.RAX), 1n);
+      await released;
+    }
+    await vmClose(ctx);
+  });
+});
+
+function nextTurn(): Promise<void> {
+  return new Promise((go) => setTimeout(go, 0));
+}
+
 Deno.test("a killed process leaves a machine that rests, can be claimed and destroyed", async () => {
   await withRoot(async (root) => {
     await root.create("demo");

@@ -7,6 +7,7 @@ import type { VmIn, VmOut, VmRequest } from "../ioctl.ts";
 import { requirePayload, requireRequest } from "../ioctl_fields.ts";
 import {
   encodeFrame,
+  FAREWELL,
   type Frame,
   FrameReader,
   TRANSFER_BYTES_MAX,
@@ -29,6 +30,8 @@ export interface RequestHandler {
 
 /** A client that sends more at once than this waits. */
 const CONNECTIONS_MAX = 64;
+/** How long a client has to take a farewell. */
+const FAREWELL_MS = 100;
 
 function requestOf(frame: Frame): WireRequest {
   const { id, request, payload } = frame.json as Partial<WireRequest>;
@@ -86,27 +89,59 @@ async function reply(
   }
 }
 
-/** Answers one connection until it ends. */
-async function serveConnection(
-  connection: Deno.Conn,
-  handler: () => RequestHandler,
-): Promise<void> {
-  try {
-    const reader = new FrameReader(connection);
-    for (;;) {
-      const frame = await reader.next();
-      if (frame === undefined) break;
-      const request = requestOf(frame);
-      const bytes = await reply(handler(), request, frame.bytes);
-      await writeFrame(connection, bytes);
-    }
-  } catch {
-    // A client that vanishes or does not keep to the protocol is let go.
-  } finally {
+/** A client, served until it or the machine ends. */
+class ServedConnection {
+  readonly #connection: Deno.Conn;
+  #isAsked = false;
+  #isLeaving = false;
+
+  constructor(connection: Deno.Conn) {
+    this.#connection = connection;
+  }
+
+  /** Answers requests, one after the other. */
+  async serve(handler: () => RequestHandler): Promise<void> {
     try {
-      connection.close();
+      const reader = new FrameReader(this.#connection);
+      for (;;) {
+        const frame = await reader.next();
+        // What comes after the farewell is not done: its sender asks anew.
+        if (frame === undefined || this.#isLeaving) break;
+        await this.#answer(handler(), frame);
+      }
     } catch {
-      // It was closed by `close` below.
+      // A client that vanishes or does not keep to the protocol is let go.
+    } finally {
+      this.#close();
+    }
+  }
+
+  async #answer(handler: RequestHandler, frame: Frame): Promise<void> {
+    this.#isAsked = true;
+    const bytes = await reply(handler, requestOf(frame), frame.bytes);
+    await writeFrame(this.#connection, bytes);
+    this.#isAsked = false;
+  }
+
+  /** Ends the connection; a client that waits for no answer is told so. */
+  async leave(): Promise<void> {
+    this.#isLeaving = true;
+    if (!this.#isAsked) await this.#sayFarewell();
+    this.#close();
+  }
+
+  // A client that reads nothing does not hold the machine up.
+  async #sayFarewell(): Promise<void> {
+    const timer = setTimeout(() => this.#close(), FAREWELL_MS);
+    await writeFrame(this.#connection, encodeFrame(FAREWELL)).catch(() => {});
+    clearTimeout(timer);
+  }
+
+  #close(): void {
+    try {
+      this.#connection.close();
+    } catch {
+      // It ended before.
     }
   }
 }
@@ -114,7 +149,7 @@ async function serveConnection(
 /** A machine's socket, served. */
 export class MachineServer {
   readonly #listener: Deno.Listener;
-  readonly #connections = new Set<Deno.Conn>();
+  readonly #connections = new Set<ServedConnection>();
 
   /**
    * @param listener the machine's socket
@@ -132,9 +167,10 @@ export class MachineServer {
           connection.close();
           continue;
         }
-        this.#connections.add(connection);
-        void serveConnection(connection, handler).finally(() =>
-          this.#connections.delete(connection)
+        const served = new ServedConnection(connection);
+        this.#connections.add(served);
+        void served.serve(handler).finally(() =>
+          this.#connections.delete(served)
         );
       }
     } catch {
@@ -143,15 +179,9 @@ export class MachineServer {
   }
 
   /** Ends every connection and listens no longer. */
-  close(): void {
+  async close(): Promise<void> {
     this.#listener.close();
-    for (const connection of this.#connections) {
-      try {
-        connection.close();
-      } catch {
-        // It ended by itself.
-      }
-    }
+    await Promise.all([...this.#connections].map((client) => client.leave()));
   }
 }
 

@@ -24,6 +24,9 @@ export type WireReply =
   | { readonly id: number; readonly result: unknown }
   | { readonly id: number; readonly errno: string; readonly message: string };
 
+/** What a machine sends last: a request that was not answered by then is not done. */
+export const FAREWELL = { farewell: true };
+
 /** A frame: JSON, and bytes that go with it. */
 export interface Frame {
   readonly json: unknown;
