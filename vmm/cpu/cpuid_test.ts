@@ -187,6 +187,19 @@ Deno.test("CPUID repeats the features of leaf 1 only for AMD", () => {
   assertEquals(intel.query(0x8000_0001, 0, STATE)[3] & repeated, 0);
 });
 
+Deno.test("CPUID says that nothing is executed ahead", () => {
+  const amd = cpuid();
+  // SSB_NO and BTC_NO; LFENCE serializes, null clears bases, AIBRS, SRSO_NO
+  const amdBits = 1 << 26 | 1 << 29;
+  assertEquals(amd.query(0x8000_0008, 0, STATE)[1], amdBits);
+  assertEquals(amd.query(0x8000_0021, 0, STATE), [0x2000_0144, 0, 0, 0]);
+  assertEquals(amd.query(7, 0, STATE)[3] >>> 26, 0);
+  const intel = cpuid({ vendor: "intel" });
+  // SPEC_CTRL and ARCH_CAPABILITIES
+  assertEquals(intel.query(7, 0, STATE)[3] >>> 26, 0b1001);
+  assertEquals(intel.query(0x8000_0008, 0, STATE)[1], 0);
+});
+
 Deno.test("CPUID.disabled hides a feature and its instructions", () => {
   const c = cpuid({ disabled: ["bmi2", "sse4_2"] });
   assert(!c.has("bmi2"));

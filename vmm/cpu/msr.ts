@@ -6,6 +6,7 @@ import type { Cpuid, Vendor } from "./cpuid.ts";
 import { CpuError } from "./exits.ts";
 import {
   CR0_PG,
+  EFER_AIBRSE,
   EFER_LMA,
   EFER_LME,
   EFER_NXE,
@@ -202,7 +203,7 @@ const efer: Check = (value, { old, vendor, cpuid, state }) => {
     cpuid.has(feature) ? BigInt(bits) : 0n;
   const lma = BigInt(EFER_LMA);
   const legal = lma | bit("syscall", EFER_SCE) | bit("nx", EFER_NXE) |
-    bit("lm", EFER_LME);
+    bit("lm", EFER_LME) | bit("autoibrs", EFER_AIBRSE);
   const changed = value ^ old;
   const paging = (state.getUint32(CR0, true) & CR0_PG) !== 0;
   if (within(value, legal) === "fault") return "fault";
@@ -332,9 +333,41 @@ function apicReset({ vcpu }: Facts): bigint {
   return APIC_DEFAULT | APIC_ENABLED | (vcpu === 0 ? APIC_BSP : 0n);
 }
 
+/**
+ * IA32_ARCH_CAPABILITIES: RDCL_NO, IBRS_ALL, SKIP_L1DFL_VMENTRY, SSB_NO, MDS_NO,
+ * IF_PSCHANGE_MC_NO, TAA_NO, SBDR_SSDP_NO, FBSDP_NO, PSDP_NO, BHI_NO, PBRSB_NO, GDS_NO,
+ * RFDS_NO and ITS_NO (Intel SDM vol. 4, table 2-2): nothing is speculated on here.
+ */
+const ARCH_CAPABILITIES = [
+  0n,
+  1n,
+  3n,
+  4n,
+  5n,
+  6n,
+  8n,
+  13n,
+  14n,
+  15n,
+  20n,
+  24n,
+  26n,
+  27n,
+  62n,
+]
+  .reduce((bits, n) => bits | 1n << n, 0n);
+
+// IBRS, which is on whatever it says.
+const specCtrl: Check = (value) => within(value, 1n);
+
+// IBPB: there is no prediction to forget.
+const predCmd: Check = (value) => within(value, 1n) === "fault" ? "fault" : 0n;
+
 const INTEL_ROWS = table([
   [0x17, "PLATFORM_ID", ZERO_VALUE, "unknown"],
   [0x3a, "FEATURE_CONTROL", constant(1n), "unknown"],
+  [0x48, "SPEC_CTRL", stored(), specCtrl, { features: ["spec_ctrl"] }],
+  [0x49, "PRED_CMD", ZERO_VALUE, predCmd, { features: ["spec_ctrl"] }],
   [0x79, "BIOS_UPDT_TRIG", ZERO_VALUE, "ignore"],
   [0x8b, "BIOS_SIGN_ID", ZERO_VALUE, "ignore"],
   [
@@ -343,6 +376,9 @@ const INTEL_ROWS = table([
     constant((f) => clockRatio(f) << 8n | clockRatio(f) << 40n),
     "unknown",
   ],
+  [0x10a, "ARCH_CAPABILITIES", constant(ARCH_CAPABILITIES), "fault", {
+    features: ["arch_capabilities"],
+  }],
   [0x140, "MISC_FEATURE_ENABLES", ZERO_VALUE, "unknown"],
   [0x1a0, "MISC_ENABLE", constant(MISC_ENABLE_VALUE), miscEnable],
   [0x1ad, "TURBO_RATIO_LIMIT", constant(turboRatios), "unknown"],

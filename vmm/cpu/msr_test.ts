@@ -108,6 +108,24 @@ Deno.test("EFER takes the bits of features only", () => {
   assertEquals(old.write(0xc000_0080, 0x101n), "done");
 });
 
+Deno.test("EFER and Intel's registers take what mitigates nothing", () => {
+  const automatic = 1n << 21n;
+  const { msrs } = machine();
+  assertEquals(msrs.write(0xc000_0080, automatic), "done");
+  assertEquals(msrs.read(0xc000_0080), automatic);
+  assertEquals(msrs.write(0x48, 1n), "unknown");
+  const intel = machine(INTEL).msrs;
+  assertEquals(intel.write(0xc000_0080, automatic), "fault");
+  assertEquals(intel.write(0x48, 1n), "done");
+  assertEquals(intel.read(0x48), 1n);
+  assertEquals(intel.write(0x48, 4n), "fault");
+  assertEquals(intel.write(0x49, 1n), "done");
+  assertEquals(intel.read(0x49), 0n);
+  assertEquals(intel.write(0x10a, 0n), "fault");
+  // No Meltdown, IBRS that is always on, no speculative store bypass
+  assertEquals(intel.read(0x10a)! & 0x13n, 0x13n);
+});
+
 Deno.test("EFER.LME is fixed while paging is on", () => {
   const { msrs, state } = machine();
   state.setUint32(CR0, PAGING, true);

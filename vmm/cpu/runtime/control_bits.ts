@@ -34,3 +34,4 @@ export const EFER_SCE = 1;
 export const EFER_LME = 0x100;
 export const EFER_LMA = 0x400;
 export const EFER_NXE = 0x800;
+export const EFER_AIBRSE = 0x20_0000;
