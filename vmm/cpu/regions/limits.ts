@@ -53,7 +53,7 @@ export interface RegionOptions extends RegionLimits {
 export const DEFAULT_REGIONS: RegionOptions = {
   threshold: 8000,
   again: 100_000,
-  small: { blocks: 16, instructions: 120, calls: 1, inPlace: true },
+  small: { blocks: 8, instructions: 60, calls: 0, inPlace: true },
   batch: 32,
   blocks: 32,
   instructions: 400,

@@ -83,8 +83,6 @@ export class RegionFunction extends FunctionBuilder {
   #base = 0;
   #isDirect = false;
   #pinned: Local[] = [];
-  // Flags that were put off, as calls of functions that give the same.
-  readonly #smaller = new WeakMap<Expr, Expr>();
 
   /**
    * @param module the module that the function goes into
@@ -314,8 +312,7 @@ export class RegionFunction extends FunctionBuilder {
     const needed = new Set<number>();
     for (const value of this.#state.pending.values()) {
       localsOf(value, needed);
-      const smaller = this.#smaller.get(value);
-      if (smaller !== undefined) localsOf(smaller, needed);
+      if (value.smaller !== undefined) localsOf(value.smaller, needed);
     }
     const all = [...this.#pinned, ...made];
     this.#pinned = all.filter(([, index]) => needed.has(index));
@@ -376,7 +373,7 @@ export class RegionFunction extends FunctionBuilder {
     if (this.#isDirect || isShared || !isPure(value)) return value;
     const { index } = this.#module.fn[name as RuntimeName];
     const call = [0x10, ...unsignedBytes(index)];
-    this.#smaller.set(value, expr("i64", call, args));
+    value.smaller = expr("i64", call, args);
     return value;
   }
 
@@ -386,7 +383,7 @@ export class RegionFunction extends FunctionBuilder {
 
   /** Makes the flags that were put off, for whoever may see them on a rare path. */
   showFlags(): void {
-    this.#makeFlags((value) => this.#smaller.get(value) ?? value);
+    this.#makeFlags((value) => value.smaller ?? value);
   }
 
   /** Makes them where they may often be wanted: a call costs more than all else. */
