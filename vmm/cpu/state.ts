@@ -336,7 +336,7 @@ export const FRAME = layout.array(40, 8);
 export const TASK = layout.array(20, 4);
 
 /** log2 of the entries in the jump cache. */
-export const JUMP_BITS = 12;
+export const JUMP_BITS = 15;
 /** Bytes of a jump cache entry: rip u64, record u32, key u32. */
 export const JUMP_STRIDE = 16;
 export const JUMP_CACHE = layout.array(1 << JUMP_BITS, JUMP_STRIDE, 64);
