@@ -58,7 +58,6 @@ export interface GuestMemoryHandle {
   readonly memory: WebAssembly.Memory;
   readonly size: number;
   readonly mappings: readonly MemoryMapping[];
-  readonly lock: SharedArrayBuffer;
   readonly common: WebAssembly.Memory;
 }
 
@@ -70,7 +69,6 @@ export class GuestMemory {
   readonly size: number;
   readonly #mappings: MemoryMapping[] = [];
   readonly #keepers: CodeKeeper[] = [];
-  readonly #lock: Int32Array;
   /**
    * What the processors share besides: see `createCommonMemory`.
    *
@@ -90,14 +88,12 @@ export class GuestMemory {
     if (typeof from === "object") {
       this.memory = from.memory;
       this.size = from.size;
-      this.#lock = new Int32Array(from.lock);
       this.common = from.common;
       this.#shared = this.#unshared();
       for (const mapping of from.mappings) this.map(mapping);
       return;
     }
     const size = from;
-    this.#lock = new Int32Array(new SharedArrayBuffer(4));
     requirePages("a memory size of", size);
     if (size === 0 || size > MAX_GUEST_MEMORY) {
       throw new GuestMemoryError(
@@ -126,7 +122,6 @@ export class GuestMemory {
       memory: this.memory,
       size: this.size,
       mappings: [...this.#mappings],
-      lock: this.#lock.buffer as SharedArrayBuffer,
       common: this.common,
     };
   }
@@ -195,19 +190,6 @@ export class GuestMemory {
     }
     this.#mappings.splice(index, 1);
     this.#version++;
-  }
-
-  /**
-   * Takes or releases the lock that stands for a locked bus: for atomic accesses
-   * that no host instruction can do, such as unaligned ones. Spins: holders only
-   * make one access.
-   */
-  lockBus(take: boolean): void {
-    if (take) {
-      while (Atomics.compareExchange(this.#lock, 0, 0, 1) !== 0);
-    } else {
-      Atomics.store(this.#lock, 0, 0);
-    }
   }
 
   /** Adds a keeper of decoded code: it hears of writes from now on. */

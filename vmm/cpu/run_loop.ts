@@ -171,8 +171,6 @@ export class RunLoop {
     const status = this.#engine.advance(budget);
     // An instruction that exited is still to come, and in the shadow.
     if (shadow !== 0 && status === STATUS.EXIT) this.#shadow.restore(shadow);
-    // A locked access that faulted or left for a device still holds the bus.
-    this.#host.releaseBus();
     return status;
   }
 

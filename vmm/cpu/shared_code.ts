@@ -58,6 +58,8 @@ export interface SharedCodeBuffers {
 export const CODE_PAGES = 64;
 /** There, too: the last time stamp that any processor gave, i64. */
 export const LATEST_TIME = 0;
+/** There, too: 1 while the bus is locked, i32. See `runtime/bus.ts`. */
+export const BUS_LOCK = 8;
 
 /** Pages of 64 KiB of a common memory for so much guest memory. */
 export function commonMemorySize(memoryBytes: number): number {

@@ -206,8 +206,6 @@ export const FORCE_STEP = layout.take(4);
 export const TASK_SWITCH_EXITS = layout.take(4);
 /** Bit n set: exception n leaves for the engine undelivered, INT3 and INTO too: u32. */
 export const EXCEPTION_EXITS = layout.take(4);
-/** Non-zero where a locked access may hold the bus: i32. */
-export const BUS_HELD = layout.take(4);
 /** Set while INS or OUTS accesses its port: `IO_STRING_ONCE` or `_REP`: i32. */
 export const IO_STRING = layout.take(4);
 export const IO_STRING_ONCE = 1;
