@@ -47,6 +47,8 @@ export interface CodeKeeper {
   hasCode(page: number): boolean;
   /** Drops the code that bytes of a page hit. */
   dropCode(page: number, from: number, length: number): void;
+  /** Tells it its thread's bit among holders; 0 where it is not the only keeper. */
+  holdAs(holder: number): void;
   /** Makes its next write to a page ask `GuestMemory` first. */
   protectPage(page: number): void;
   /** Makes its next write to any page ask `GuestMemory` first. */
@@ -195,12 +197,19 @@ export class GuestMemory {
   /** Adds a keeper of decoded code: it hears of writes from now on. */
   addKeeper(keeper: CodeKeeper): void {
     this.#keepers.push(keeper);
+    this.#tellHolder();
   }
 
   /** Removes a keeper. */
   removeKeeper(keeper: CodeKeeper): void {
     const at = this.#keepers.indexOf(keeper);
     if (at >= 0) this.#keepers.splice(at, 1);
+    this.#tellHolder();
+  }
+
+  #tellHolder(): void {
+    const holder = this.#keepers.length === 1 ? this.#shared.holder : 0;
+    for (const keeper of this.#keepers) keeper.holdAs(holder);
   }
 
   /**
@@ -211,6 +220,7 @@ export class GuestMemory {
    */
   shareCode(shared: SharedCode): void {
     this.#shared = shared;
+    this.#tellHolder();
     shared.connect({
       protectPage: (page) => this.protectPage(page),
       dropPage: (page) => this.#dropHere(page, 0, PAGE),

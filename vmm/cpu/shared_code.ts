@@ -20,9 +20,10 @@ const DROPS = 1;
 export const CODE_PAGE_STRIDE = 4 * PAGE_WORDS;
 /** The holders in a page's first word: a bit for each thread. */
 export const HOLDERS = 0xffff;
-const SETTLED = 1 << 16;
+/** There, too: whoever holds no code of it asks before it writes. */
+export const SETTLED = 1 << 16;
 /** Writes are counted above, so that none is missed while a page is being settled. */
-const WRITE = 1 << 17;
+export const WRITE = 1 << 17;
 /** Messages that can wait for a thread; a power of two. */
 const RING = 256;
 
@@ -139,6 +140,11 @@ export class SharedCode {
   /** Says who acts on the mail: called once, before the thread runs. */
   connect(receiver: CodeReceiver): void {
     this.#receiver = receiver;
+  }
+
+  /** This thread's bit among the holders of a page; 0 for one that only posts. */
+  get holder(): number {
+    return this.#own;
   }
 
   /** Whether any thread holds code of a page. */

@@ -326,6 +326,26 @@ export const TRACE_AFTER = layout.take(4);
 /** Non-zero since decoded code was dropped, until the engine looked: i32. */
 export const CODE_DROPPED = layout.take(4);
 
+/**
+ * This thread's bit among the holders of a page's code, or 0 where more than one engine
+ * in the thread may hold it: i32.
+ */
+export const CODE_HOLDER = layout.take(4);
+/** log2 of the bytes in each part of a page that code is looked for in. */
+export const GRAIN_BITS = 6;
+/** log2 of the pages that are noted in `CODE_GRAINS`. */
+export const GRAINS_BITS = 12;
+/** In an entry: the page's number plus 1, i32; a bit for each part with code, u64. */
+export const GRAINS_ENTRY = { PAGE: 0, BITS: 8 } as const;
+/** Bytes of an entry. */
+export const GRAINS_STRIDE = 16;
+/** Where pages that are written hold code, by the low bits of their number. */
+export const CODE_GRAINS = layout.array(
+  1 << GRAINS_BITS,
+  GRAINS_STRIDE,
+  64,
+);
+
 /** A segment slot for the stack that a transfer is about to switch to. */
 export const NEXT_SS = layout.array(1, SEGMENT_STRIDE);
 /** Words that a transfer between segments pushes or pops: u64 each. */
