@@ -9,7 +9,7 @@ import {
 } from "./block_decoder.ts";
 import { BlockMap } from "./block_map.ts";
 import { BlockWriter } from "./block_writer.ts";
-import { CodeGrains, Grains, type PageRange } from "./code_grains.ts";
+import { CodeGrains, type PageRange } from "./code_grains.ts";
 import { codeSize } from "./mode.ts";
 import { REC_HANDLER, REC_LINK } from "./record.ts";
 import { type ModeSize, PLAIN } from "./shape.ts";
@@ -130,13 +130,12 @@ export class BlockCache {
   invalidate(page: number, from: number, length: number): void {
     const blocks = this.#pages.get(page);
     if (blocks === undefined) return;
-    const kept = new Grains();
+    this.#grains.begin(page);
     for (const block of blocks) {
       const range = rangeIn(block, page);
       if (range.from < from + length && from < range.to) this.drop(block);
-      else kept.add(range);
+      else this.#grains.add(page, range);
     }
-    this.#grains.set(page, kept);
   }
 
   /** Drops every block of a page. */

@@ -136,3 +136,25 @@ Deno.test("an instruction across pages is watched in both, among data", () => {
     }
   }
 });
+
+Deno.test("a store is told of where it may touch code, and nowhere else", () => {
+  const machine = longMachine();
+  const drops = countDrops(machine);
+  // Ten bytes of code: mov eax, 11h; nop; nop; nop; nop; ret
+  const code = NEXT + 0x403;
+  // call rbp; mov byte [rbp + 100h], 1; mov [rbx], rcx; ud2
+  const program = `${CALL} c6850001000001 48890b ${UD2}`;
+  const told = (at: number) => {
+    machine.poke(code, "b811000000 90909090 c3");
+    machine.poke(CODE, program);
+    machine.set({ RIP: CODE, RSP: CODE + 0x7000, RBP: code, RBX: at });
+    const before = drops();
+    assertEquals(machine.runToException().vector, VECTOR.UD);
+    return drops() - before;
+  };
+  told(code + 0x200);
+  for (let at = code - 24; at < code + 24; at++) {
+    const isNear = at + 7 >> 3 >= code >> 3 && at >> 3 <= code + 9 >> 3;
+    assertEquals(told(at), isNear ? 1 : 0, `${at - code}`);
+  }
+});

@@ -5,30 +5,19 @@
 import {
   CODE_GRAINS,
   GRAIN_BITS,
+  GRAIN_BYTES,
   GRAINS_BITS,
-  GRAINS_ENTRY,
+  GRAINS_PAGE,
   GRAINS_STRIDE,
 } from "./state.ts";
+
+/** Words of a page's bits. */
+const WORDS = GRAIN_BYTES / 4;
 
 /** Bytes of a page, from before to. */
 export interface PageRange {
   readonly from: number;
   readonly to: number;
-}
-
-/** The parts of one page: a bit for each, as two words. */
-export class Grains {
-  low = 0;
-  high = 0;
-
-  /** Adds the parts that bytes lie in. */
-  add({ from, to }: PageRange): void {
-    const last = to - 1 >> GRAIN_BITS;
-    for (let n = from >> GRAIN_BITS; n <= last; n++) {
-      if (n < 32) this.low |= 1 << n;
-      else this.high |= 1 << n - 32;
-    }
-  }
 }
 
 /** What is noted in memory 0. */
@@ -45,23 +34,24 @@ export class CodeGrains {
     return (CODE_GRAINS + index * GRAINS_STRIDE) >> 2;
   }
 
-  /** Notes all parts of a page that hold code. */
-  set(page: number, { low, high }: Grains): void {
+  /** Notes that a page holds no code but what is added from now on. */
+  begin(page: number): void {
     const at = this.#entry(page);
-    const bits = at + (GRAINS_ENTRY.BITS >> 2);
-    this.#words[at] = page + 1;
-    this.#words[bits] = low;
-    this.#words[bits + 1] = high;
+    this.#words.fill(0, at, at + WORDS);
+    this.#words[at + (GRAINS_PAGE >> 2)] = page + 1;
   }
 
-  /** There is code in more of a page: where it is noted, that is, too. */
-  add(page: number, range: PageRange): void {
+  /** There is code in bytes of a page: noted where the page is. */
+  add(page: number, { from, to }: PageRange): void {
     const at = this.#entry(page);
-    if (this.#words[at] !== page + 1) return;
-    const bits = at + (GRAINS_ENTRY.BITS >> 2);
-    const more = new Grains();
-    more.add(range);
-    this.#words[bits] = this.#words[bits]! | more.low;
-    this.#words[bits + 1] = this.#words[bits + 1]! | more.high;
+    const words = this.#words;
+    if (words[at + (GRAINS_PAGE >> 2)] !== page + 1) return;
+    const last = to - 1 >> GRAIN_BITS;
+    for (let n = from >> GRAIN_BITS; n <= last;) {
+      const end = Math.min(last, n | 31);
+      const word = at + (n >> 5);
+      words[word] = words[word]! | (-1 >>> 31 - end + n) << (n & 31);
+      n = end + 1;
+    }
   }
 }

@@ -1,56 +1,68 @@
 // The parts of pages that hold code, as memory 0 has them.
 
 import { assertEquals } from "@std/assert";
-import { CodeGrains, Grains } from "./code_grains.ts";
+import { CodeGrains, type PageRange } from "./code_grains.ts";
 import { createStateMemory } from "./engine.ts";
 import {
   CODE_GRAINS,
+  GRAIN_BITS,
+  GRAIN_BYTES,
   GRAINS_BITS,
-  GRAINS_ENTRY,
+  GRAINS_PAGE,
   GRAINS_STRIDE,
 } from "./state.ts";
 
-function grainsOf(...ranges: [number, number][]): Grains {
-  const grains = new Grains();
-  for (const [from, to] of ranges) grains.add({ from, to });
-  return grains;
+const PAGE = 7;
+const AT = CODE_GRAINS + PAGE * GRAINS_STRIDE;
+
+class Noted {
+  readonly #buffer = createStateMemory().buffer;
+  readonly grains = new CodeGrains(new Int32Array(this.#buffer));
+
+  get page(): number {
+    return new DataView(this.#buffer).getInt32(AT + GRAINS_PAGE, true) - 1;
+  }
+
+  /** The parts that hold code. */
+  get parts(): number[] {
+    const bytes = new Uint8Array(this.#buffer, AT, GRAIN_BYTES);
+    return Array.from({ length: 8 * GRAIN_BYTES }, (_, n) => n)
+      .filter((n) => (bytes[n >> 3]! >> (n & 7) & 1) !== 0);
+  }
 }
 
-function bitsOf({ low, high }: Grains): bigint {
-  return BigInt(high >>> 0) << 32n | BigInt(low >>> 0);
+function partsOf({ from, to }: PageRange): number[] {
+  const bytes = Array.from({ length: to - from }, (_, n) => from + n);
+  return [...new Set(bytes.map((at) => at >> GRAIN_BITS))];
 }
 
-Deno.test("each part of 64 bytes that a range touches has its bit", () => {
-  const bits = (from: number, to: number) => bitsOf(grainsOf([from, to]));
-  assertEquals(bits(0, 1), 1n);
-  assertEquals(bits(63, 64), 1n);
-  assertEquals(bits(63, 65), 3n);
-  assertEquals(bits(31 * 64, 33 * 64), 3n << 31n);
-  assertEquals(bits(4095, 4096), 1n << 63n);
-  assertEquals(bits(0, 4096), (1n << 64n) - 1n);
-  assertEquals(bitsOf(grainsOf([0, 1], [128, 192])), 5n);
+Deno.test("each part that a range touches has its bit", () => {
+  const ends = [0, 1, 7, 8, 9, 63, 64, 65, 255, 256, 257, 4088, 4095, 4096];
+  for (const from of ends) {
+    for (const to of ends.filter((end) => end > from)) {
+      const noted = new Noted();
+      noted.grains.begin(PAGE);
+      noted.grains.add(PAGE, { from, to });
+      assertEquals(noted.parts, partsOf({ from, to }), `${from} to ${to}`);
+    }
+  }
 });
 
 Deno.test("a page is noted whole or not at all", () => {
-  const { buffer } = createStateMemory();
-  const words = new Int32Array(buffer);
-  const grains = new CodeGrains(words);
-  const other = 7 + (1 << GRAINS_BITS);
-  const noted = () => {
-    const at = (CODE_GRAINS + 7 * GRAINS_STRIDE) >> 2;
-    const bits = at + (GRAINS_ENTRY.BITS >> 2);
-    const [low, high] = [words[bits]!, words[bits + 1]!];
-    return [words[at]! - 1, bitsOf(Object.assign(new Grains(), { low, high }))];
-  };
-  grains.add(7, { from: 0, to: 1 });
-  assertEquals(noted(), [-1, 0n]);
-  grains.set(7, grainsOf([64, 65]));
-  grains.add(7, { from: 4095, to: 4096 });
-  assertEquals(noted(), [7, 2n | 1n << 63n]);
-  // Whose slot it is too is not noted, until it takes the slot.
+  const noted = new Noted();
+  const { grains } = noted;
+  const other = PAGE + (1 << GRAINS_BITS);
+  grains.add(PAGE, { from: 0, to: 1 });
+  assertEquals([noted.page, noted.parts], [-1, []]);
+  grains.begin(PAGE);
+  grains.add(PAGE, { from: 8, to: 9 });
+  grains.add(PAGE, { from: 4095, to: 4096 });
+  assertEquals([noted.page, noted.parts], [PAGE, [1, 511]]);
+  // Whose place it is too is not noted, until it takes the place.
   grains.add(other, { from: 0, to: 1 });
-  assertEquals(noted(), [7, 2n | 1n << 63n]);
-  grains.set(other, grainsOf([0, 1]));
-  grains.add(7, { from: 128, to: 129 });
-  assertEquals(noted(), [other, 1n]);
+  assertEquals([noted.page, noted.parts], [PAGE, [1, 511]]);
+  grains.begin(other);
+  grains.add(other, { from: 0, to: 1 });
+  grains.add(PAGE, { from: 16, to: 17 });
+  assertEquals([noted.page, noted.parts], [other, [0]]);
 });

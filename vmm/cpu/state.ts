@@ -332,18 +332,20 @@ export const CODE_DROPPED = layout.take(4);
  */
 export const CODE_HOLDER = layout.take(4);
 /** log2 of the bytes in each part of a page that code is looked for in. */
-export const GRAIN_BITS = 6;
+export const GRAIN_BITS = 3;
+/** Bytes in which each part of a page has a bit. */
+export const GRAIN_BYTES = 4096 >> GRAIN_BITS >> 3;
 /** log2 of the pages that are noted in `CODE_GRAINS`. */
-export const GRAINS_BITS = 12;
-/** In an entry: the page's number plus 1, i32; a bit for each part with code, u64. */
-export const GRAINS_ENTRY = { PAGE: 0, BITS: 8 } as const;
+export const GRAINS_BITS = 11;
+/** In an entry: a bit for each part with code; after them the page's number plus 1, i32. */
+export const GRAINS_PAGE = GRAIN_BYTES;
 /** Bytes of an entry. */
-export const GRAINS_STRIDE = 16;
+export const GRAINS_STRIDE = GRAIN_BYTES + 8;
 /** Where pages that are written hold code, by the low bits of their number. */
 export const CODE_GRAINS = layout.array(
   1 << GRAINS_BITS,
   GRAINS_STRIDE,
-  64,
+  8,
 );
 
 /** A segment slot for the stack that a transfer is about to switch to. */

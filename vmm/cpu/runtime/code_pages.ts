@@ -15,7 +15,7 @@ import {
   CODE_HOLDER,
   GRAIN_BITS,
   GRAINS_BITS,
-  GRAINS_ENTRY,
+  GRAINS_PAGE,
   GRAINS_STRIDE,
   TLB,
   TLB_ADDEND,
@@ -154,11 +154,21 @@ function isOwnWrite(cpu: CpuModule, f: FunctionBuilder, page: I32): I32 {
   return isNoted.and(holders.eq(state.load32(0, CODE_HOLDER)));
 }
 
-// The bits of the parts that bytes lie in, which are all in one page.
-function grainsOf(f: FunctionBuilder, from: I32, bytes: I32): I64 {
-  const first = from.shrU(GRAIN_BITS).toI64U();
-  const last = from.add(bytes).sub(1).shrU(GRAIN_BITS).toI64U();
-  return f.let(i64(-1).shl(first).and(i64(-1).shrU(i64(63).sub(last))));
+/** Most bytes whose parts' bits, which begin anywhere in a byte, lie in four. */
+const MOST_BYTES = 128;
+
+// Whether code lies in the parts of its page that a few bytes touch: not 0 if so.
+function touchesCode(
+  cpu: CpuModule,
+  f: FunctionBuilder,
+  entry: I32,
+  [from, bytes]: readonly [I32, I32],
+): I32 {
+  const first = f.let(from.shrU(GRAIN_BITS));
+  const last = from.add(bytes).sub(1).shrU(GRAIN_BITS);
+  const touched = i32(2).shl(last.sub(first)).sub(1);
+  const bits = cpu.state.load32(entry.add(first.shrU(3)));
+  return bits.shrU(first.and(7)).and(touched);
 }
 
 function defineBeforeCodeWrite(cpu: CpuModule): void {
@@ -169,10 +179,9 @@ function defineBeforeCodeWrite(cpu: CpuModule): void {
     const bytes = f.param(2, "i32");
     const index = page.and((1 << GRAINS_BITS) - 1);
     const entry = f.let(index.mul(GRAINS_STRIDE).add(CODE_GRAINS));
-    const isNoted = state.load32(entry, GRAINS_ENTRY.PAGE).eq(page.add(1));
-    f.if(isNoted, () => {
-      const code = state.load64(entry, GRAINS_ENTRY.BITS);
-      f.if(code.and(grainsOf(f, from, bytes)).eqz(), () => {
+    const isNoted = state.load32(entry, GRAINS_PAGE).eq(page.add(1));
+    f.if(isNoted.and(bytes.leU(MOST_BYTES)), () => {
+      f.if(touchesCode(cpu, f, entry, [from, bytes]).eqz(), () => {
         f.if(isOwnWrite(cpu, f, page), () => f.return());
       });
     });
