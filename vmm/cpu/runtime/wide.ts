@@ -27,10 +27,19 @@ function divideError(cpu: CpuModule, f: FunctionBuilder): void {
   raise(cpu, f, site, i32(VECTOR.DE), i32(NO_ERROR_CODE));
 }
 
+// The bits of a number without its sign: it lies within two to that power.
+function magnitude(value: I64): I64 {
+  return i64(64).sub(value.xor(value.shrS(63)).clz());
+}
+
+// Most products are far from the limit, which the lengths of their factors tell.
 function defineProduct(cpu: CpuModule): void {
   cpu.define("productExceeds", (f) => {
     const a = f.param(0, "i64");
     const b = f.param(1, "i64");
+    const bits = f.let(magnitude(a).add(magnitude(b)));
+    f.if(bits.leU(62), () => f.return(i64(0)));
+    f.if(bits.geU(66), () => f.return(i64(1)));
     f.return(signedHigh(f, a, b).ne(a.mul(b).shrS(63)).toI64U());
   });
 }
