@@ -55,19 +55,20 @@ export class RegionCompiler {
     this.#next();
   }
 
-  /** Whether the thread runs: it may need a while to start, or never do. */
+  /** Whether the thread runs, or will: it may need a while to start, or fail to. */
   get isReady(): boolean {
     return this.#mail.isHeard;
   }
 
-  /** Whether a module is there to be taken. */
+  /** Whether a module is there to be taken, or will never be. */
   get isDone(): boolean {
-    return this.#mail.isAnswered;
+    return this.#mail.isAnswered ||
+      (this.#running !== undefined && !this.isReady);
   }
 
   /** Takes the module that is there. */
   take(): void {
-    const bytes = this.#mail.take();
+    const bytes = this.#mail.isAnswered ? this.#mail.take() : undefined;
     const done = this.#running;
     this.#running = undefined;
     done?.(bytes);
