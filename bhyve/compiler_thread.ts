@@ -3,11 +3,7 @@
 
 import type { CompilerStart } from "../vmm/cpu/regions/compiler.ts";
 import { parseCompile, type RegionOptions } from "../vmm/cpu/regions/limits.ts";
-import {
-  type MailMemory,
-  mailMemory,
-  promiseAnswers,
-} from "../vmm/cpu/regions/mail.ts";
+import { type MailMemory, mailMemory } from "../vmm/cpu/regions/mail.ts";
 import type { RegionStatistics } from "../vmm/cpu/regions/tier.ts";
 import { CompileLog, parseLog, sayTo } from "./compile_log.ts";
 import { decoderFiles } from "./decoder_files.ts";
@@ -43,8 +39,6 @@ export class CompilerThread {
   /** What each vCPU is told of it. */
   readonly starts: readonly CompileStart[];
   readonly #log: CompileLog | undefined;
-  readonly #start: CompilerStart | undefined;
-  readonly #narrow: boolean;
   #worker: Worker | undefined;
 
   /**
@@ -55,45 +49,27 @@ export class CompilerThread {
     const { compile, log } = choice();
     const tells = log !== undefined;
     this.#log = log;
-    this.#narrow = narrow;
     if (typeof compile === "boolean" || compile.sync) {
       this.starts = states.map(() => ({ compile, tells }));
       return;
     }
     const bell = new SharedArrayBuffer(4);
-    const cpus = states.map(({ buffer }) => ({
-      state: buffer as SharedArrayBuffer,
-      mail: mailMemory(bell),
-    }));
-    this.starts = cpus.map(({ mail }) => ({ compile, mail, tells }));
-    this.#start = { bell, cpus };
-    this.#promise(true);
-  }
-
-  /**
-   * Starts it, where there is to be one. What is hot before it runs waits for it: that
-   * costs less than what loads its modules beside threads which the guest waits for.
-   */
-  start(): void {
-    if (this.#start === undefined) return;
+    const mails = states.map(() => mailMemory(bell));
+    this.starts = mails.map((mail) => ({ compile, mail, tells }));
     this.#worker = new Worker(
       new URL("../vmm/cpu/regions/compiler_worker.ts", import.meta.url),
-      {
-        type: "module",
-        name: "compiler",
-        ...this.#narrow ? narrowed() : {},
-      },
+      { type: "module", name: "compiler", ...narrow ? narrowed() : {} },
     );
-    this.#worker.onerror = (event) => {
-      event.preventDefault();
-      // The processors compile for themselves.
-      this.#promise(false);
+    // Without it the processors compile for themselves.
+    this.#worker.onerror = (event) => event.preventDefault();
+    const start: CompilerStart = {
+      bell,
+      cpus: states.map(({ buffer }, n) => ({
+        state: buffer as SharedArrayBuffer,
+        mail: mails[n]!,
+      })),
     };
-    this.#worker.postMessage(this.#start);
-  }
-
-  #promise(will: boolean): void {
-    for (const { mail } of this.#start?.cpus ?? []) promiseAnswers(mail, will);
+    this.#worker.postMessage(start);
   }
 
   /** A vCPU's thread told of what it has compiled so far. */

@@ -112,7 +112,6 @@ export class MachineThreads {
     // Compiled while the workers load their modules.
     const runtime = getRuntimeModule();
     for (const thread of this.#threads) thread.start(runtime);
-    this.#compiler.start();
   }
 
   /**

@@ -55,20 +55,19 @@ export class RegionCompiler {
     this.#next();
   }
 
-  /** Whether the thread runs, or will: it may need a while to start, or fail to. */
+  /** Whether the thread runs: it may need a while to start, or never do. */
   get isReady(): boolean {
     return this.#mail.isHeard;
   }
 
-  /** Whether a module is there to be taken, or will never be. */
+  /** Whether a module is there to be taken. */
   get isDone(): boolean {
-    return this.#mail.isAnswered ||
-      (this.#running !== undefined && !this.isReady);
+    return this.#mail.isAnswered;
   }
 
   /** Takes the module that is there. */
   take(): void {
-    const bytes = this.#mail.isAnswered ? this.#mail.take() : undefined;
+    const bytes = this.#mail.take();
     const done = this.#running;
     this.#running = undefined;
     done?.(bytes);

@@ -35,11 +35,6 @@ export function mailMemory(bell: SharedArrayBuffer): MailMemory {
   };
 }
 
-/** Says that somebody will answer, though nobody listens yet, or that nobody does. */
-export function promiseAnswers({ control }: MailMemory, will: boolean): void {
-  Atomics.store(new Int32Array(control), WORD.LISTENS, Number(will));
-}
-
 /** The side that asks. */
 export class Asker {
   readonly #control: Int32Array;
@@ -65,7 +60,7 @@ export class Asker {
     return true;
   }
 
-  /** Whether there is somebody who answers, or will be. */
+  /** Whether there is somebody who answers. */
   get isHeard(): boolean {
     return Atomics.load(this.#control, WORD.LISTENS) !== 0;
   }

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { Answerer, Asker, mailMemory, promiseAnswers } from "./mail.ts";
+import { Answerer, Asker, mailMemory } from "./mail.ts";
 
 function pair(): { asker: Asker; answerer: Answerer; bell: Int32Array } {
   const bell = new SharedArrayBuffer(4);
@@ -33,15 +33,4 @@ Deno.test("no answer, and one that is too long, answer with nothing", () => {
   answerer.answer(new Uint8Array(5 << 20));
   assertEquals(asker.take(), undefined);
   assertEquals(asker.ask(new Uint8Array(5 << 20)), false);
-});
-
-Deno.test("answers are promised before there is anybody, and taken back", () => {
-  const memory = mailMemory(new SharedArrayBuffer(4));
-  const asker = new Asker(memory);
-  promiseAnswers(memory, true);
-  assertEquals(asker.isHeard, true);
-  asker.ask(Uint8Array.of(7));
-  assertEquals(new Answerer(memory).next(), Uint8Array.of(7));
-  promiseAnswers(memory, false);
-  assertEquals(asker.isHeard, false);
 });

@@ -7,7 +7,7 @@ import { TestMachine } from "../testing.ts";
 import { VECTOR } from "../runtime/traps.ts";
 import { Customer } from "./customer.ts";
 import type { RegionOptions } from "./limits.ts";
-import { mailMemory, promiseAnswers } from "./mail.ts";
+import { mailMemory } from "./mail.ts";
 import type { BatchPlan } from "./plan.ts";
 import type { RegionStatistics } from "./tier.ts";
 
@@ -113,22 +113,6 @@ Deno.test("what was not compiled is asked for when it is hot again", () => {
   }
   machine.run(5000);
   assertEquals([...known, regionsOf(machine)], [0, 0, 1]);
-  assertEquals(machine.cpu.statistics.regions?.failed, 1);
-});
-
-Deno.test("a processor compiles for itself once nobody will do it for it", () => {
-  const mail = mailMemory(new SharedArrayBuffer(4));
-  promiseAnswers(mail, true);
-  const machine = new TestMachine({ compile: EAGER, compiler: mail });
-  machine.enter("protected32");
-  machine.poke(CODE, LOOP + UD2);
-  machine.set({ RIP: CODE, RSP: 0x7000, RAX: 0, RCX: 100_000 });
-  machine.run(5000);
-  machine.run(5000);
-  assertEquals(regionsOf(machine), 0);
-  promiseAnswers(mail, false);
-  for (let n = 0; n < 3; n++) machine.run(5000);
-  assertEquals(regionsOf(machine), 1);
   assertEquals(machine.cpu.statistics.regions?.failed, 1);
 });
 
