@@ -1,5 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { type Code, CodeExt, OpCodeOperandKind } from "iced-x86";
+import { isInRealMode } from "./block_decoder.ts";
+import { hasPlainConstants } from "./constants.ts";
 import { FORMS } from "./forms/mod.ts";
 import type { Operand, OperandKind } from "./operands.ts";
 
@@ -41,5 +43,21 @@ function byTable(code: Code): Operand[] {
 Deno.test("names of forms tell what their operands are", () => {
   for (const { name, code, operands } of FORMS.values()) {
     assertEquals(operands, byTable(code), name);
+  }
+});
+
+Deno.test("names of forms tell which real mode has, and which addresses stand alone", () => {
+  for (const form of FORMS.values()) {
+    const info = CodeExt.opCode(form.code);
+    const operands = Array.from(
+      { length: info.opCount },
+      (_, n) => info.opKind(n),
+    );
+    const isPlain = !operands.includes(OpCodeOperandKind.mem_offs);
+    assertEquals(hasPlainConstants(form.code), isPlain, form.name);
+    if (info.mode16 || info.mode32) {
+      assertEquals(isInRealMode(form), info.realMode, form.name);
+    }
+    info.free();
   }
 });
