@@ -39,16 +39,24 @@ function emitHandler(
   return f;
 }
 
+// What kernels lock; with memory XCHG always is.
+const LOCKED = /^(Add|And|Bt[crs]|Cmpxchg|Dec|Inc|Or|Sub|Xadd|Xor)_rm(32|64)/;
+const XCHG = /^Xchg_/;
+
 /** The shapes of 64-bit code that a definition's handlers are built for at once. */
 export function commonShapes(definition: Definition): Shape[] {
-  const takesMemory = definition.operands.some((o) =>
+  const { name, operands, axes } = definition;
+  const takesMemory = operands.some((o) =>
     o.kind === "memory" || o.kind === "either"
   );
-  const takesRegister = !definition.operands.some((o) => o.kind === "memory");
+  const takesRegister = !operands.some((o) => o.kind === "memory");
   const shapes: Shape[] = takesRegister ? [PLAIN] : [];
   if (takesMemory) {
-    shapes.push({ ...PLAIN, memory: "base" }, { ...PLAIN, memory: "ea" });
+    const inMemory = { ...PLAIN, lock: XCHG.test(name) };
+    shapes.push({ ...inMemory, memory: "base" }, { ...inMemory, memory: "ea" });
   }
+  if (LOCKED.test(name)) shapes.push({ ...PLAIN, memory: "base", lock: true });
+  if (axes.includes("rep")) shapes.push({ ...PLAIN, rep: "repe" });
   return shapes;
 }
 
