@@ -1,6 +1,7 @@
-// The thread that compiles for a machine's vCPUs, and what BHYVE_JIT in the environment
-// asks for: see `parseCompile` and `parseLog`.
+// The thread that builds what a machine's vCPUs start with and compiles for them, and what
+// BHYVE_JIT in the environment asks for: see `parseCompile` and `parseLog`.
 
+import type { RuntimeModule } from "../vmm/cpu/handlers.ts";
 import type { CompilerStart } from "../vmm/cpu/regions/compiler.ts";
 import { parseCompile, type RegionOptions } from "../vmm/cpu/regions/limits.ts";
 import { type MailMemory, mailMemory } from "../vmm/cpu/regions/mail.ts";
@@ -34,12 +35,16 @@ function choice(): Choice {
     : { compile, log: new CompileLog(sayTo(file)) };
 }
 
+// What the first of this program's machines built serves all that follow.
+let builtRuntime: RuntimeModule | undefined;
+
 /** The thread. */
 export class CompilerThread {
   /** What each vCPU is told of it. */
   readonly starts: readonly CompileStart[];
   readonly #log: CompileLog | undefined;
-  #worker: Worker | undefined;
+  readonly #runtime = Promise.withResolvers<RuntimeModule | undefined>();
+  readonly #worker: Worker | undefined;
 
   /**
    * @param states memory 0 of every vCPU
@@ -49,27 +54,45 @@ export class CompilerThread {
     const { compile, log } = choice();
     const tells = log !== undefined;
     this.#log = log;
-    if (typeof compile === "boolean" || compile.sync) {
-      this.starts = states.map(() => ({ compile, tells }));
-      return;
-    }
+    const isWanted = typeof compile !== "boolean" && !compile.sync;
     const bell = new SharedArrayBuffer(4);
-    const mails = states.map(() => mailMemory(bell));
-    this.starts = mails.map((mail) => ({ compile, mail, tells }));
-    this.#worker = new Worker(
+    const cpus = (isWanted ? states : []).map(({ buffer }) => ({
+      state: buffer as SharedArrayBuffer,
+      mail: mailMemory(bell),
+    }));
+    this.starts = states.map((_, n) => {
+      const mail = cpus[n]?.mail;
+      return { compile, tells, ...mail === undefined ? {} : { mail } };
+    });
+    const buildsRuntime = builtRuntime === undefined;
+    if (!buildsRuntime) this.#runtime.resolve(builtRuntime);
+    if (buildsRuntime || isWanted) {
+      this.#worker = this.#startWorker({ bell, cpus, buildsRuntime }, narrow);
+    }
+  }
+
+  #startWorker(start: CompilerStart, narrow: boolean): Worker {
+    const worker = new Worker(
       new URL("../vmm/cpu/regions/compiler_worker.ts", import.meta.url),
       { type: "module", name: "compiler", ...narrow ? narrowed() : {} },
     );
-    // Without it the processors compile for themselves.
-    this.#worker.onerror = (event) => event.preventDefault();
-    const start: CompilerStart = {
-      bell,
-      cpus: states.map(({ buffer }, n) => ({
-        state: buffer as SharedArrayBuffer,
-        mail: mails[n]!,
-      })),
+    worker.onmessage = ({ data }: MessageEvent<RuntimeModule>) => {
+      if (start.cpus.length === 0) worker.terminate();
+      builtRuntime = data;
+      this.#runtime.resolve(data);
     };
-    this.#worker.postMessage(start);
+    // Without it the processors' threads do for themselves what it does.
+    worker.onerror = (event) => {
+      event.preventDefault();
+      this.#runtime.resolve(undefined);
+    };
+    worker.postMessage(start);
+    return worker;
+  }
+
+  /** What it builds first: the code that every vCPU starts with. */
+  get runtime(): Promise<RuntimeModule | undefined> {
+    return this.#runtime.promise;
   }
 
   /** A vCPU's thread told of what it has compiled so far. */
@@ -81,7 +104,6 @@ export class CompilerThread {
   end(): void {
     this.#log?.end();
     this.#worker?.terminate();
-    this.#worker = undefined;
   }
 }
 

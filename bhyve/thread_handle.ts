@@ -90,7 +90,7 @@ export class ThreadHandle {
   }
 
   /** Sends the thread what it is built from. */
-  start(runtime: RuntimeModule): void {
+  start(runtime: RuntimeModule | undefined): void {
     this.#worker.postMessage({ ...this.#start, runtime } satisfies ThreadStart);
   }
 

@@ -18,8 +18,8 @@ export interface ThreadStart {
   readonly memory: GuestMemoryHandle;
   readonly code: SharedCodeBuffers;
   readonly board: SharedArrayBuffer;
-  /** emitted code that every vCPU starts with, compiled once */
-  readonly runtime: RuntimeModule;
+  /** emitted code that every vCPU starts with; without it, each builds its own */
+  readonly runtime: RuntimeModule | undefined;
   /** what each vCPU compiles, and where */
   readonly compilers: readonly CompileStart[];
   /** memory 0 of every vCPU */

@@ -38,7 +38,7 @@ export class ThreadParts {
 
   constructor(readonly start: ThreadStart) {
     const { vcpu, runtime } = start;
-    adoptRuntimeModule(runtime);
+    if (runtime !== undefined) adoptRuntimeModule(runtime);
     this.memory = new GuestMemory(start.memory);
     this.board = new Board(start.board, (n) => this.gates[n]?.kick());
     this.gates = start.states.map((state, n) =>

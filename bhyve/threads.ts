@@ -3,10 +3,9 @@
 // memory, and answers come as messages.
 
 import { SUSPEND } from "../vmm/cpu/exits.ts";
-import { createStateMemory } from "../vmm/cpu/engine.ts";
 import type { GuestMemory } from "../vmm/cpu/guest_memory.ts";
-import { getRuntimeModule } from "../vmm/cpu/handlers.ts";
 import { createSharedCode, SharedCode } from "../vmm/cpu/shared_code.ts";
+import { createStateMemory } from "../vmm/cpu/state.ts";
 import type { DeviceState } from "../vmm/device.ts";
 import { VmmError } from "../vmm/errno.ts";
 import {
@@ -109,9 +108,7 @@ export class MachineThreads {
       });
     });
     this.#shareWrites(code);
-    // Compiled while the workers load their modules.
-    const runtime = getRuntimeModule();
-    for (const thread of this.#threads) thread.start(runtime);
+    void this.#start();
   }
 
   /**
@@ -133,6 +130,13 @@ export class MachineThreads {
       ? outcome
       : { message: "The machine ended before it ran", status: 4 };
     throw new MachineSetupError(message, status);
+  }
+
+  // What all threads run is built while they load their modules.
+  async #start(): Promise<void> {
+    const runtime = await this.#compiler.runtime;
+    if (this.#isEnded) return;
+    for (const thread of this.#threads) thread.start(runtime);
   }
 
   // This thread holds no code, but what it writes others may have decoded.

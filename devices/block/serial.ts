@@ -1,11 +1,12 @@
 // The serial number that bhyve makes up for a disk without one: from the MD5 digest of
 // its path (bhyve-options.md section 9.3).
 
-import { createHash } from "node:crypto";
+import { md5 } from "../../vmm/md5.ts";
 
 /** `BHYVE-XXXX-XXXX-XXXX` for a path. */
 export function generatedSerial(path: string): string {
-  const digest = createHash("md5").update(path).digest("hex").toUpperCase();
+  const digest = [...md5(path)]
+    .map((byte) => byte.toString(16).padStart(2, "0")).join("").toUpperCase();
   const groups = [0, 4, 8].map((at) => digest.slice(at, at + 4));
   return `BHYVE-${groups.join("-")}`;
 }

@@ -3,7 +3,6 @@
 
 import {
   Code,
-  CodeExt,
   Decoder,
   DecoderError,
   DecoderOptions,
@@ -54,6 +53,14 @@ interface CodeInfo {
   readonly isReal: boolean;
   readonly isPlain: boolean;
   immediates: readonly Constant[] | undefined;
+}
+
+// Of what protected mode brought, and what VEX prefixes encode.
+const PROTECTED = /^(Arpl|Lar|Lldt|Lsl|Ltr|Sldt|Str|Verr|Verw|VEX)_/;
+
+/** Whether real mode has a form that 16-bit or 32-bit code has. */
+export function isInRealMode({ name }: Form): boolean {
+  return !PROTECTED.test(name);
 }
 
 /** Decodes instructions for one virtual CPU. */
@@ -193,14 +200,13 @@ export class BlockDecoder {
   #info(code: Code): CodeInfo {
     let info = this.#infos[code];
     if (info === undefined) {
-      const opCode = CodeExt.opCode(code);
+      const form = this.#source.supports(code) ? FORMS.get(code) : undefined;
       info = {
-        form: this.#source.supports(code) ? FORMS.get(code) : undefined,
-        isReal: opCode.realMode,
+        form,
+        isReal: form !== undefined && isInRealMode(form),
         isPlain: hasPlainConstants(code),
         immediates: undefined,
       };
-      opCode.free();
       this.#infos[code] = info;
     }
     return info;

@@ -3,10 +3,8 @@
 
 import {
   Code,
-  CodeExt,
   type ConstantOffsets,
   Instruction,
-  OpCodeOperandKind,
   OpKind,
   Register,
 } from "iced-x86";
@@ -64,11 +62,8 @@ const DISP_WORD = (REC_DISP - RECORD_STRIDE) >> 2;
 
 /** Whether the constants of every instruction of a code are words of its records. */
 export function hasPlainConstants(code: Code): boolean {
-  const info = CodeExt.opCode(code);
-  const kinds = Array.from({ length: info.opCount }, (_, n) => info.opKind(n));
-  info.free();
   // An address of 64 bits that stands alone can need another kind of record.
-  return !kinds.includes(OpCodeOperandKind.mem_offs);
+  return !Code[code]!.includes("_moffs");
 }
 
 /** The immediates of every instruction of a code, told from one of them. */

@@ -75,6 +75,29 @@ class LazyFunctions {
   }
 }
 
+function importHost(m: ModuleBuilder): Record<string, FuncRef> {
+  return mapValues(
+    HOST_SIGNATURES,
+    (name, s) => m.importFunction(IMPORT_MODULE, name, s.params, s.results),
+  );
+}
+
+function declareRuntime(m: ModuleBuilder): Record<string, FuncRef> {
+  return mapValues(RUNTIME_SIGNATURES, (name, { params, results }) => {
+    const ref = m.declare(name, params, results);
+    m.export(ref);
+    return ref;
+  });
+}
+
+function mapValues<T>(
+  table: Readonly<Record<string, Signature>>,
+  make: (name: string, signature: Signature) => T,
+): Record<string, T> {
+  const made = Object.entries(table).map(([name, s]) => [name, make(name, s)]);
+  return Object.fromEntries(made);
+}
+
 /** A module of emitted code under construction. */
 export class CpuModule {
   /** The module itself. */
@@ -93,10 +116,10 @@ export class CpuModule {
   readonly host: HostFunctions;
 
   /**
-   * @param kind whether this module defines the runtime, imports it, or imports what
-   * is used, which must be before the module has functions
+   * @param kind whether this module defines the runtime, or has code that imports what
+   * it uses of it, which must be before the module has functions
    */
-  constructor(readonly kind: "runtime" | "handlers" | "regions") {
+  constructor(readonly kind: "runtime" | "code") {
     const m = this.m;
     this.state = m.importMemory(IMPORT_MODULE, "state", "i32", {
       min: STATE_PAGES,
@@ -117,26 +140,10 @@ export class CpuModule {
       : NO_MEMORY;
     m.importTable(IMPORT_MODULE, "table", 1);
     this.trap = m.importTag(IMPORT_MODULE, "trap", ["i32"]);
-    const importAll = (table: Readonly<Record<string, Signature>>) =>
-      Object.fromEntries(
-        Object.entries(table).map(([name, { params, results }]) => [
-          name,
-          m.importFunction(IMPORT_MODULE, name, params, results),
-        ]),
-      );
-    this.host =
-      (kind === "runtime" ? importAll(HOST_SIGNATURES) : {}) as HostFunctions;
-    this.fn = (kind === "runtime"
-      ? Object.fromEntries(
-        Object.entries(RUNTIME_SIGNATURES).map(([name, s]) => {
-          const ref = m.declare(name, s.params, s.results);
-          m.export(ref);
-          return [name, ref];
-        }),
-      )
-      : kind === "regions"
-      ? new LazyFunctions(m)
-      : importAll(RUNTIME_SIGNATURES)) as RuntimeFunctions;
+    const isRuntime = kind === "runtime";
+    this.host = (isRuntime ? importHost(m) : {}) as HostFunctions;
+    const fn = isRuntime ? declareRuntime(m) : new LazyFunctions(m);
+    this.fn = fn as unknown as RuntimeFunctions;
   }
 
   /** How code spends the budget where it does so in a way of its own. */

@@ -33,6 +33,7 @@ import {
   BUDGET,
   CODE_DROPPED,
   CODE_HOLDER,
+  createStateMemory,
   CS,
   INDEX_BITS,
   INDEX_MULTIPLIER,
@@ -51,7 +52,6 @@ import {
   SCRATCH,
   SEG_BASE,
   SEG_LIMIT,
-  STATE_PAGES,
   TIME_UNKNOWN,
   TIME_UNTIL,
   TLB,
@@ -91,15 +91,6 @@ export interface EngineOptions {
   readonly decoderOptions: number;
   /** memory 0 that other threads know; the default is one of its own */
   readonly state?: WebAssembly.Memory;
-}
-
-/** Makes a memory 0. */
-export function createStateMemory(): WebAssembly.Memory {
-  return new WebAssembly.Memory({
-    initial: STATE_PAGES,
-    maximum: STATE_PAGES,
-    shared: true,
-  });
 }
 
 type RuntimeExports = Readonly<Record<RuntimeName, (...a: never[]) => number>>;

@@ -56,11 +56,10 @@ export function form(
   define: (x: Emitter) => void,
   options: FormOptions = {},
 ): Form {
-  const code = codeNamed(name);
   return {
     name,
-    code,
-    operands: operandsOf(code),
+    code: codeNamed(name),
+    operands: operandsOf(name),
     define,
     axes: options.axes ?? [],
     ends: options.ends ?? false,

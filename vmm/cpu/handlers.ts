@@ -9,7 +9,7 @@ import { RecordFields } from "./fields.ts";
 import type { Definition } from "./form.ts";
 import { HANDLER_TYPE } from "./record.ts";
 import { PLAIN, reduceShape, type Shape, shapeKey } from "./shape.ts";
-import type { FuncRef } from "./wasm/mod.ts";
+import { type FuncRef, FunctionBuilder } from "./wasm/mod.ts";
 import { COMMON_DEFINITIONS } from "./forms/mod.ts";
 import { defineRuntime } from "./runtime/mod.ts";
 
@@ -19,38 +19,44 @@ export function handlerKey(definition: Definition, shape: Shape): string {
 }
 
 /** Emits the handler of a definition in a shape. */
-export function emitHandler(
+function emitHandler(
   cpu: CpuModule,
   definition: Definition,
   shape: Shape,
-): FuncRef {
-  const reduced = reduceShape(shape, definition.axes);
-  const { params, results } = HANDLER_TYPE;
-  return cpu.m.func(handlerKey(definition, shape), params, results, (f) => {
-    const record = f.param(0, "i32");
-    const x = new Emitter(
-      cpu,
-      f,
-      new RecordFields(cpu.state, record),
-      reduced,
-      definition.operands,
-      new ThreadedContinuation(cpu, f, record),
-    );
-    definition.define(x);
-    if (!definition.ends) x.next();
-  });
+): FunctionBuilder {
+  const f = new FunctionBuilder(cpu.m, HANDLER_TYPE);
+  const record = f.param(0, "i32");
+  const x = new Emitter(
+    cpu,
+    f,
+    new RecordFields(cpu.state, record),
+    reduceShape(shape, definition.axes),
+    definition.operands,
+    new ThreadedContinuation(cpu, f, record),
+  );
+  definition.define(x);
+  if (!definition.ends) x.next();
+  return f;
 }
+
+// What kernels lock; with memory XCHG always is.
+const LOCKED = /^(Add|And|Bt[crs]|Cmpxchg|Dec|Inc|Or|Sub|Xadd|Xor)_rm(32|64)/;
+const XCHG = /^Xchg_/;
 
 /** The shapes of 64-bit code that a definition's handlers are built for at once. */
 export function commonShapes(definition: Definition): Shape[] {
-  const takesMemory = definition.operands.some((o) =>
+  const { name, operands, axes } = definition;
+  const takesMemory = operands.some((o) =>
     o.kind === "memory" || o.kind === "either"
   );
-  const takesRegister = !definition.operands.some((o) => o.kind === "memory");
+  const takesRegister = !operands.some((o) => o.kind === "memory");
   const shapes: Shape[] = takesRegister ? [PLAIN] : [];
   if (takesMemory) {
-    shapes.push({ ...PLAIN, memory: "base" }, { ...PLAIN, memory: "ea" });
+    const inMemory = { ...PLAIN, lock: XCHG.test(name) };
+    shapes.push({ ...inMemory, memory: "base" }, { ...inMemory, memory: "ea" });
   }
+  if (LOCKED.test(name)) shapes.push({ ...PLAIN, memory: "base", lock: true });
+  if (axes.includes("rep")) shapes.push({ ...PLAIN, rep: "repe" });
   return shapes;
 }
 
@@ -85,7 +91,7 @@ function buildRuntimeModule(): RuntimeModule {
       const key = handlerKey(definition, shape);
       if (handlers.has(key)) continue;
       handlers.set(key, functions.length);
-      functions.push(emitHandler(cpu, definition, shape));
+      functions.push(cpu.m.add(key, emitHandler(cpu, definition, shape)));
     }
   }
   cpu.m.elements(0, functions);
@@ -111,8 +117,10 @@ export function buildHandlers(
     wanted.map((w) => handlerKey(w.definition, w.shape)).join();
   const known = batches.get(key);
   if (known !== undefined) return known;
-  const cpu = new CpuModule("handlers");
-  const functions = wanted.map((w) => emitHandler(cpu, w.definition, w.shape));
+  const cpu = new CpuModule("code");
+  const bodies = wanted.map((w) => emitHandler(cpu, w.definition, w.shape));
+  // The functions come after all that their bodies import.
+  const functions = bodies.map((body) => cpu.m.add("handler", body));
   cpu.m.elements(first, functions);
   const module = new WebAssembly.Module(cpu.m.encode());
   batches.set(key, module);

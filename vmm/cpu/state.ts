@@ -390,6 +390,15 @@ export const RECORDS_SIZE = 24 << 20;
 /** Pages of 64 KiB that memory 0 has. */
 export const STATE_PAGES = Math.ceil((RECORDS + RECORDS_SIZE) / 65536);
 
+/** Makes a memory 0. */
+export function createStateMemory(): WebAssembly.Memory {
+  return new WebAssembly.Memory({
+    initial: STATE_PAGES,
+    maximum: STATE_PAGES,
+    shared: true,
+  });
+}
+
 /** Address of general register `index` (hardware numbering). */
 export function gprAddress(index: number): number {
   return GPR + index * 8;

@@ -1,7 +1,7 @@
 // System management BIOS tables (DMTF DSP0134, SMBIOS 2.6): what the machine
 // calls itself. The entry point is at 0xF1000 and the structures follow it.
 
-import { createHash } from "node:crypto";
+import { md5 } from "../md5.ts";
 import { ByteWriter, checksum8, FirmwareError } from "./bytes.ts";
 import { type MachineDescription, PLATFORM } from "./description.ts";
 
@@ -74,8 +74,7 @@ export function derivedUuid(
   vmname: string,
   hostname: string,
 ): Uint8Array<ArrayBuffer> {
-  const digest = createHash("md5").update(vmname).update(hostname).digest();
-  const bytes = new Uint8Array(digest);
+  const bytes = md5(vmname + hostname);
   bytes[7] = (bytes[7]! & 0x0f) | 0x30;
   bytes[8] = (bytes[8]! & 0x3f) | 0x80;
   return bytes;

@@ -30,18 +30,18 @@ const INTEGER_GROUPS: readonly (readonly Form[])[] = [
   EXCHANGE_FORMS,
   MISC_FORMS,
   FRAME_FORMS,
+  STRING_FORMS,
+  IO_FORMS,
+  COUNTER_FORMS,
+  SYSTEM_FORMS,
 ];
 
 // Seldom executed, or in shapes of their own.
 const RARE_INTEGER_GROUPS: readonly (readonly Form[])[] = [
-  STRING_FORMS,
-  IO_FORMS,
   HINT_FORMS,
-  COUNTER_FORMS,
   BCD_FORMS,
   SEGMENT_FORMS,
   FAR_FORMS,
-  SYSTEM_FORMS,
 ];
 
 /** Every form that the processor has, by iced-x86's code. */
@@ -53,16 +53,15 @@ export const FORMS = formTable([
   X87_FORMS,
 ]);
 
-// Of the system forms, those on a kernel's shortest paths.
-const HOT = /^(Syscall|Sysretq|Iretq|Int_imm8|Swapgs|Cli|Sti|Stac|Clac)$/;
-const HOT_FORMS = [...FAR_FORMS, ...SYSTEM_FORMS].filter(({ name }) =>
-  HOT.test(name)
-);
+// Of the far branches, those on a kernel's shortest paths.
+const HOT = /^(Syscall|Sysretq|Iretq|Int_imm8)$/;
+// What no compiler makes, and branches that 64-bit code does not have.
+const UNCOMMON = /^Rc[lr]_|_82$|_rel(8|32)_32$/;
 
-/** What is built together with the runtime. */
+/** What is built together with the runtime: what systems boot with, and programs use. */
 export const COMMON_DEFINITIONS: readonly Definition[] = [
   ...Object.values(steps).filter((s) => typeof s === "object"),
-  ...INTEGER_GROUPS.flat(),
-  ...SSE_COMMON_GROUPS.flat(),
-  ...HOT_FORMS,
+  ...[...INTEGER_GROUPS, ...SSE_COMMON_GROUPS].flat()
+    .filter(({ name }) => !UNCOMMON.test(name)),
+  ...FAR_FORMS.filter(({ name }) => HOT.test(name)),
 ];

@@ -2,11 +2,11 @@
 // an instruction does to the register stack is in `runtime/x87_*.ts`; here are its
 // operands, the error of an earlier one, and what FNSTENV is to know about it.
 
-import { CodeExt } from "iced-x86";
 import type { Emitter } from "../emitter.ts";
 import { type Form, form, type FormOptions } from "../form.ts";
 import { relationOf } from "../flags.ts";
 import { codeNamed } from "../operands.ts";
+import { x87Opcodes } from "../x87_opcodes.ts";
 import { MODE } from "../mode.ts";
 import { SITE_STACK } from "../record.ts";
 import {
@@ -70,15 +70,9 @@ function indexOf<T>(table: readonly T[], name: T): I32 {
  * have how ModR/M addressed memory: its mode and base are left zero.
  */
 function lastOpcode(x: Emitter, name: string): I32 {
-  const info = CodeExt.opCode(codeNamed(name));
-  const { opCode, groupIndex } = info;
-  info.free();
-  if (opCode > 0xff) {
-    const n = stackOperand(name);
-    const base = i32(opCode & 0x7ff);
-    return n === undefined ? base : base.or(x.register(n));
-  }
-  return i32((opCode & 7) << 8 | groupIndex << 3);
+  const base = i32(x87Opcodes().get(codeNamed(name))!);
+  const n = stackOperand(name);
+  return n === undefined ? base : base.or(x.register(n));
 }
 
 /** Which operand is ST(i), if any. */

@@ -9,7 +9,9 @@ import type { BatchPlan } from "./plan.ts";
 export interface CompilerStart {
   /** changes with every question */
   readonly bell: SharedArrayBuffer;
-  /** the processors that it compiles for: their memories 0 and mail */
+  /** whether it builds the runtime first, and answers it */
+  readonly buildsRuntime: boolean;
+  /** the processors that it compiles regions for: their memories 0 and mail */
   readonly cpus: readonly {
     readonly state: SharedArrayBuffer;
     readonly mail: MailMemory;

@@ -1,5 +1,7 @@
-// The thread that compiles regions: see `compiler.ts` and `customer.ts`.
+// The thread that compiles: the code that every processor starts with, which it builds
+// and answers, then regions. See `compiler.ts` and `customer.ts`.
 
+import { getRuntimeModule, type RuntimeModule } from "../handlers.ts";
 import type { CompilerStart } from "./compiler.ts";
 import { Customer } from "./customer.ts";
 
@@ -8,10 +10,13 @@ Error.stackTraceLimit = 0;
 
 const scope = self as unknown as {
   onmessage: ((event: MessageEvent<CompilerStart>) => void) | null;
+  postMessage(message: RuntimeModule): void;
 };
 scope.onmessage = ({ data }) => {
   const bell = new Int32Array(data.bell);
   const customers = data.cpus.map((cpu) => new Customer(cpu));
+  if (data.buildsRuntime) scope.postMessage(getRuntimeModule());
+  if (customers.length === 0) return;
   for (;;) {
     const before = Atomics.load(bell, 0);
     for (const customer of customers) customer.serve();

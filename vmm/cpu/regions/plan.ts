@@ -59,7 +59,7 @@ export function emitBatch(
   source: RecordSource,
   { regions, first }: BatchPlan,
 ): Uint8Array<ArrayBuffer> {
-  const module = new CpuModule("regions");
+  const module = new CpuModule("code");
   const bodies = regions.map((region) => emitPlan(source, module, region));
   // The functions come after all that their bodies import.
   const refs = bodies.map((body) => module.m.add("region", body));

@@ -2,7 +2,7 @@
 // when its code changes. What regions compute is the business of `tests/cpu/`.
 
 import { assert, assertEquals } from "@std/assert";
-import { createStateMemory } from "../engine.ts";
+import { createStateMemory } from "../state.ts";
 import { TestMachine } from "../testing.ts";
 import { VECTOR } from "../runtime/traps.ts";
 import { Customer } from "./customer.ts";

@@ -4,7 +4,7 @@
 // REGION_SEED names another sequence.
 
 import { assert, assertEquals } from "@std/assert";
-import { createStateMemory } from "../engine.ts";
+import { createStateMemory } from "../state.ts";
 import { REC_HANDLER } from "../record.ts";
 import { REGISTER } from "../registers.ts";
 import { RECORD_STRIDE } from "../state.ts";

@@ -95,9 +95,23 @@ export interface Mark {
   readonly scope: Local[] | undefined;
 }
 
+// Buffers of bodies that are encoded, for the next: there are thousands of bodies.
+const SPARE: Writer[] = [];
+const MOST_SPARE = 4;
+
+function spareWriter(): Writer {
+  return SPARE.pop() ?? new Writer(1024);
+}
+
+function spare(writer: Writer | undefined): void {
+  if (writer === undefined || SPARE.length === MOST_SPARE) return;
+  writer.cut(0);
+  SPARE.push(writer);
+}
+
 /** Builds one function body. */
 export class FunctionBuilder {
-  #out = new Writer(256);
+  #out = spareWriter();
   #front: Writer | undefined;
   readonly #locals: ValType[] = [];
   readonly #reserved = new Set<number>();
@@ -156,7 +170,7 @@ export class FunctionBuilder {
   prologue(build: () => void): void {
     const rest = this.#out;
     const hints = this.#hints;
-    this.#out = new Writer(256);
+    this.#out = spareWriter();
     this.#hints = [];
     build();
     this.#front = this.#out;
@@ -532,9 +546,10 @@ export class FunctionBuilder {
 
   /**
    * The function's entry in the code section, without its length. Answers where in it
-   * branches are that have hints.
+   * branches are that have hints. The body is used up by it.
    */
   encode(out: Writer): readonly HintAt[] {
+    const start = out.length;
     const groups: [number, ValType][] = [];
     for (const type of this.#locals) {
       const last = groups.at(-1);
@@ -546,10 +561,12 @@ export class FunctionBuilder {
       out.u(count);
       out.byte(VAL_TYPE_CODE[type]);
     }
-    const front = out.length;
+    const front = out.length - start;
     if (this.#front !== undefined) out.copy(this.#front.bytes);
-    const body = out.length;
+    const body = out.length - start;
     out.copy(this.#out.bytes);
+    spare(this.#front);
+    spare(this.#out);
     // Every path returns or tail-calls explicitly where there are results.
     if (this.type.results.length > 0) out.byte(0x00);
     out.byte(0x0b);

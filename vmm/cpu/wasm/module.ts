@@ -42,6 +42,11 @@ export interface MemoryLimits {
   readonly shared: boolean;
 }
 
+interface Defined {
+  readonly ref: FuncRef;
+  body?: Body;
+}
+
 interface Import {
   readonly module: string;
   readonly name: string;
@@ -49,12 +54,20 @@ interface Import {
   readonly encode: (out: Writer) => void;
 }
 
+/** Where a function's body is among all that are encoded. */
+interface Body {
+  readonly from: number;
+  readonly to: number;
+  readonly hints: readonly HintAt[];
+}
+
 /** Builds the binary of one module. */
 export class ModuleBuilder {
   readonly #types = new Map<number, number>();
   readonly #typeBytes = new Writer(64);
   readonly #imports: Import[] = [];
-  readonly #functions: { ref: FuncRef; body?: FunctionBuilder }[] = [];
+  readonly #functions: Defined[] = [];
+  readonly #bodies = new Writer(1 << 12);
   readonly #exports: FuncRef[] = [];
   readonly #elements: { offset: number; functions: FuncRef[] }[] = [];
   #importedFunctions = 0;
@@ -173,14 +186,21 @@ export class ModuleBuilder {
     }
     const body = new FunctionBuilder(this, ref.type);
     build(body);
-    entry.body = body;
+    entry.body = this.#encodeBody(body);
+  }
+
+  #encodeBody(body: FunctionBuilder): Body {
+    const from = this.#bodies.length;
+    const hints = body.encode(this.#bodies);
+    return { from, to: this.#bodies.length, hints };
   }
 
   /** Adds a function whose body was built apart, with this module. */
   add(name: string, body: FunctionBuilder): FuncRef {
     const { params, results } = body.type;
     const ref = this.declare(name, params, results);
-    this.#functions[ref.index - this.#importedFunctions]!.body = body;
+    const entry = this.#functions[ref.index - this.#importedFunctions]!;
+    entry.body = this.#encodeBody(body);
     return ref;
   }
 
@@ -238,27 +258,21 @@ export class ModuleBuilder {
         for (const ref of functions) s.u(ref.index);
       }
     });
-    const code = new Writer(1 << 16);
-    hintSection(out, this.#encodeBodies(code));
-    const size = code.length + 64;
-    section(out, 10, this.#functions.length, (s) => s.copy(code.bytes), size);
+    hintSection(out, this.#functions);
+    const size = this.#bodies.length + 5 * this.#functions.length + 8;
+    section(out, 10, this.#functions.length, (s) => this.#putBodies(s), size);
     return out.bytes.slice();
   }
 
-  // The functions' bodies; answers the hints in them by function.
-  #encodeBodies(out: Writer): Map<number, readonly HintAt[]> {
-    const hints = new Map<number, readonly HintAt[]>();
+  #putBodies(out: Writer): void {
+    const { bytes } = this.#bodies;
     for (const { ref, body } of this.#functions) {
       if (body === undefined) {
         throw new Error(`Function "${ref.name}" is declared but not defined`);
       }
-      const code = new Writer(body.length + 64);
-      const found = body.encode(code);
-      if (found.length > 0) hints.set(ref.index, found);
-      out.u(code.length);
-      out.copy(code.bytes);
+      out.u(body.to - body.from);
+      out.copy(bytes.subarray(body.from, body.to));
     }
-    return hints;
   }
 }
 
@@ -283,23 +297,24 @@ const TYPE_DIGIT: Readonly<Record<ValType, number>> = {
 // The custom section of branch hints, which comes before the code.
 function hintSection(
   out: Writer,
-  hints: ReadonlyMap<number, readonly HintAt[]>,
+  functions: readonly Defined[],
 ): void {
-  if (hints.size === 0) return;
-  const body = new Writer(1024);
-  body.name("metadata.code.branch_hint");
-  body.u(hints.size);
-  for (const [index, found] of hints) {
-    body.u(index);
-    body.u(found.length);
-    for (const [at, hint] of found) {
-      body.u(at);
-      body.append([1, hint]);
+  const hinted = functions.filter(({ body }) => (body?.hints.length ?? 0) > 0);
+  if (hinted.length === 0) return;
+  const content = new Writer(1 << 14);
+  content.name("metadata.code.branch_hint");
+  content.u(hinted.length);
+  for (const { ref, body } of hinted) {
+    content.u(ref.index);
+    content.u(body!.hints.length);
+    for (const [at, hint] of body!.hints) {
+      content.u(at);
+      content.append([1, hint]);
     }
   }
   out.byte(0);
-  out.u(body.length);
-  out.copy(body.bytes);
+  out.u(content.length);
+  out.copy(content.bytes);
 }
 
 function section(
