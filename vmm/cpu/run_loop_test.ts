@@ -1,7 +1,7 @@
 // How many instructions a run executes.
 
 import { assertEquals } from "@std/assert";
-import { createStateMemory } from "./engine.ts";
+import { createStateMemory } from "./state.ts";
 import { EXIT_CODE } from "./exits.ts";
 import { Kick } from "./kick.ts";
 import { TestMachine } from "./testing.ts";
