@@ -108,7 +108,7 @@ export class VcpuThread {
       readTsc: () => BigInt(Math.floor(clock.now())),
       timeWindow: TIME_WINDOW,
       interrupts: lapic,
-      poll: () => void this.#poll(),
+      poll: (isCalled) => isCalled ? void this.#poll() : clock.runDue(),
       waited: () => this.#yield(),
       countCpuid: () => this.counters.add(STAT.CPUID),
     });

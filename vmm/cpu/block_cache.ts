@@ -9,6 +9,7 @@ import {
 } from "./block_decoder.ts";
 import { BlockMap } from "./block_map.ts";
 import { BlockWriter } from "./block_writer.ts";
+import { CodeGrains, type PageRange } from "./code_grains.ts";
 import { codeSize } from "./mode.ts";
 import { REC_HANDLER, REC_LINK } from "./record.ts";
 import { type ModeSize, PLAIN } from "./shape.ts";
@@ -57,12 +58,23 @@ export interface CodeSource extends DecodingSource {
   dropped(block: Block): void;
 }
 
+// The bytes of a page that a block was decoded from. One that crosses into another page
+// is a single instruction, or what cannot become one whatever follows.
+function rangeIn({ pages, offset, bytes }: Block, page: number): PageRange {
+  const from = offset % 4096;
+  const [first, second] = pages;
+  if (pages.length === 1) return { from, to: from + bytes };
+  if (first === second) return { from: 0, to: 4096 };
+  return page === first ? { from, to: 4096 } : { from: 0, to: MAX_LENGTH };
+}
+
 /** The decoded code of one virtual CPU. */
 export class BlockCache {
   readonly #source: CodeSource;
   readonly #blocks = new BlockMap<Block>();
   readonly #pages = new Map<number, Set<Block>>();
   readonly #decoder: BlockDecoder;
+  readonly #grains: CodeGrains;
   #next = RECORDS;
 
   /** How often the cache was emptied. */
@@ -73,6 +85,7 @@ export class BlockCache {
   constructor(source: CodeSource) {
     this.#source = source;
     this.#decoder = new BlockDecoder(source);
+    this.#grains = new CodeGrains(source.words);
     // A drop happens while code runs, when no handler can be built.
     for (const code of [16, 32, 64] as const) this.#stale(code);
     source.handler(steps.FORWARD, PLAIN);
@@ -117,13 +130,11 @@ export class BlockCache {
   invalidate(page: number, from: number, length: number): void {
     const blocks = this.#pages.get(page);
     if (blocks === undefined) return;
-    const first = page * 4096 + from;
+    this.#grains.begin(page);
     for (const block of blocks) {
-      const crosses = block.pages.length > 1;
-      const end = block.offset + block.bytes;
-      if (crosses || (block.offset < first + length && first < end)) {
-        this.drop(block);
-      }
+      const range = rangeIn(block, page);
+      if (range.from < from + length && from < range.to) this.drop(block);
+      else this.#grains.add(page, range);
     }
   }
 
@@ -175,6 +186,7 @@ export class BlockCache {
     }
     const rest = bytes.subarray(offset, to);
     if (this.#decoder.isUndefined(rest, mode)) {
+      writer.begin(inPage, rest.length);
       writer.raise(VECTOR.UD, -1, inPage);
       return this.#finish(writer, [page], offset, mode, limit);
     }
@@ -220,6 +232,7 @@ export class BlockCache {
       if (set === undefined) this.#pages.set(page, set = new Set());
       if (set.size === 0) this.#source.protect(page);
       set.add(block);
+      this.#grains.add(page, rangeIn(block, page));
     }
     // A block that the segment's limit cut short is not the bytes' own.
     if (limit >= 4096) this.#blocks.add(block);

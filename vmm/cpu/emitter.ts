@@ -272,13 +272,13 @@ export class Emitter {
     const [first, second] = f.call(fn.prepareLocked, la, bytes, this.site());
     const isRam = f.let(first.ne(NOT_RAM));
     f.if(isRam, () => {
-      f.call(fn.lockBus, i32(1));
+      f.call(fn.lockBus);
       f.set(old, f.call(fn.loadLocked, first, second, bytes)[0]);
     }, () => f.set(old, this.#slowLoad(la, width)));
     f.set(value, compute(f.let(old.get())));
     f.if(isRam, () => {
       f.call(fn.storeLocked, first, second, bytes, f.let(value.get()));
-      f.call(fn.lockBus, i32(0));
+      f.call(fn.unlockBus);
     }, () => this.#slowStore(la, width, f.let(value.get())));
   }
 

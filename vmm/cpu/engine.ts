@@ -32,6 +32,7 @@ import {
   BLOCK_INDEX,
   BUDGET,
   CODE_DROPPED,
+  CODE_HOLDER,
   createStateMemory,
   CS,
   INDEX_BITS,
@@ -307,6 +308,10 @@ export class Engine implements CodeSource, CodeKeeper, TierHost {
 
   dropCode(page: number, from: number, length: number): void {
     this.cache.invalidate(page, from, length);
+  }
+
+  holdAs(holder: number): void {
+    this.words[CODE_HOLDER >> 2] = holder;
   }
 
   protectPage(page: number): void {

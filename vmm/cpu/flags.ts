@@ -133,16 +133,13 @@ export function carriesOfDifference(
   return notA.and(b).or(notA.or(b).and(r)).and(TOP_AF_BITS);
 }
 
-/** Numbers whose difference the flags tell of, zero-extended from `size` bits. */
-interface Comparison {
-  readonly size: OpSize;
-  readonly a: I64;
-  readonly b: I64;
+/**
+ * Numbers whose difference the flags tell of, zero-extended from `size` bits: the note
+ * of the subtraction's carry word. Where that was put off, a condition compares them.
+ */
+class Comparison {
+  constructor(readonly size: OpSize, readonly a: I64, readonly b: I64) {}
 }
-
-// By the carry word of the subtraction: where that is an expression that was put off,
-// a condition compares the numbers themselves.
-const comparisons = new WeakMap<I64, Comparison>();
 
 function signed({ size, a, b }: Comparison): readonly [I64, I64] {
   return [signExtend(a, size), signExtend(b, size)];
@@ -221,7 +218,7 @@ export class Flags {
   sub(size: OpSize, a: I64, b: I64, r: I64): void {
     const carry = this.#borrows(size, a, b, r);
     // What has no parts, a constant or a local, may stand for something else as well.
-    if (carry.kids.length > 0) comparisons.set(carry, { size, a, b });
+    if (carry.kids.length > 0) carry.note = new Comparison(size, a, b);
     this.#setCarry(carry);
     this.#setResult(signExtend(r, size));
   }
@@ -414,9 +411,9 @@ export class Flags {
 
   /** Condition `code` of Jcc, SETcc and CMOVcc (0 O, 1 NO, ... 15 G) as 0 or 1. */
   condition(code: number): I32 {
-    const comparison = comparisons.get(this.carry());
-    const direct = comparison && RELATIONS[code]?.(comparison);
-    if (direct !== undefined) return direct;
+    const { note } = this.carry();
+    const direct = note instanceof Comparison && RELATIONS[code]?.(note);
+    if (direct) return direct;
     const even = [
       () => this.of(),
       () => this.cf(),

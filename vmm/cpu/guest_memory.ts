@@ -47,6 +47,8 @@ export interface CodeKeeper {
   hasCode(page: number): boolean;
   /** Drops the code that bytes of a page hit. */
   dropCode(page: number, from: number, length: number): void;
+  /** Tells it its thread's bit among holders; 0 where it is not the only keeper. */
+  holdAs(holder: number): void;
   /** Makes its next write to a page ask `GuestMemory` first. */
   protectPage(page: number): void;
   /** Makes its next write to any page ask `GuestMemory` first. */
@@ -58,7 +60,6 @@ export interface GuestMemoryHandle {
   readonly memory: WebAssembly.Memory;
   readonly size: number;
   readonly mappings: readonly MemoryMapping[];
-  readonly lock: SharedArrayBuffer;
   readonly common: WebAssembly.Memory;
 }
 
@@ -70,7 +71,6 @@ export class GuestMemory {
   readonly size: number;
   readonly #mappings: MemoryMapping[] = [];
   readonly #keepers: CodeKeeper[] = [];
-  readonly #lock: Int32Array;
   /**
    * What the processors share besides: see `createCommonMemory`.
    *
@@ -90,14 +90,12 @@ export class GuestMemory {
     if (typeof from === "object") {
       this.memory = from.memory;
       this.size = from.size;
-      this.#lock = new Int32Array(from.lock);
       this.common = from.common;
       this.#shared = this.#unshared();
       for (const mapping of from.mappings) this.map(mapping);
       return;
     }
     const size = from;
-    this.#lock = new Int32Array(new SharedArrayBuffer(4));
     requirePages("a memory size of", size);
     if (size === 0 || size > MAX_GUEST_MEMORY) {
       throw new GuestMemoryError(
@@ -126,7 +124,6 @@ export class GuestMemory {
       memory: this.memory,
       size: this.size,
       mappings: [...this.#mappings],
-      lock: this.#lock.buffer as SharedArrayBuffer,
       common: this.common,
     };
   }
@@ -197,28 +194,22 @@ export class GuestMemory {
     this.#version++;
   }
 
-  /**
-   * Takes or releases the lock that stands for a locked bus: for atomic accesses
-   * that no host instruction can do, such as unaligned ones. Spins: holders only
-   * make one access.
-   */
-  lockBus(take: boolean): void {
-    if (take) {
-      while (Atomics.compareExchange(this.#lock, 0, 0, 1) !== 0);
-    } else {
-      Atomics.store(this.#lock, 0, 0);
-    }
-  }
-
   /** Adds a keeper of decoded code: it hears of writes from now on. */
   addKeeper(keeper: CodeKeeper): void {
     this.#keepers.push(keeper);
+    this.#tellHolder();
   }
 
   /** Removes a keeper. */
   removeKeeper(keeper: CodeKeeper): void {
     const at = this.#keepers.indexOf(keeper);
     if (at >= 0) this.#keepers.splice(at, 1);
+    this.#tellHolder();
+  }
+
+  #tellHolder(): void {
+    const holder = this.#keepers.length === 1 ? this.#shared.holder : 0;
+    for (const keeper of this.#keepers) keeper.holdAs(holder);
   }
 
   /**
@@ -229,6 +220,7 @@ export class GuestMemory {
    */
   shareCode(shared: SharedCode): void {
     this.#shared = shared;
+    this.#tellHolder();
     shared.connect({
       protectPage: (page) => this.protectPage(page),
       dropPage: (page) => this.#dropHere(page, 0, PAGE),

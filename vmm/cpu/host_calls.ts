@@ -1,7 +1,7 @@
-// The functions that emitted code calls in TypeScript (see `runtime/host.ts`):
-// device memory, ports, MSRs, CPUID, time, the bus lock, exits. What no device
-// claims becomes an exit; its answer is kept for when the instruction is tried
-// again, since an instruction with several accesses exits once for each.
+// The functions that emitted code calls in TypeScript (see `runtime/host.ts`): device
+// memory, ports, MSRs, CPUID, time, exits. What no device claims becomes an exit; its
+// answer is kept for when the instruction is tried again, since an instruction with
+// several accesses exits once for each.
 
 import type { Cpuid, CpuidRegisters } from "./cpuid.ts";
 import type { HostCallbacks } from "./engine.ts";
@@ -72,7 +72,6 @@ export function hostFunctions(calls: () => HostCalls): HostCallbacks {
     random: () => calls().random(),
     writeCr8: () => calls().writeCr8(),
     readCr8: () => calls().readCr8(),
-    busLock: (take: number) => calls().lockBus(take !== 0),
     exit: (reason: number) => calls().exit(reason),
   };
 }
@@ -88,7 +87,6 @@ export class HostCalls {
   #msrFault = false;
   #cpuidAnswer: CpuidRegisters | undefined;
   #pending: UnplacedExit | undefined;
-  #holdsBus = false;
 
   constructor(parts: HostParts) {
     this.#options = parts.options;
@@ -171,7 +169,6 @@ export class HostCalls {
 
   /** Reads device memory into SCRATCH. */
   mmioRead(gpa: number, bytes: number): number {
-    this.releaseBus();
     const value = this.#nextReply() ??
       this.#options.bus?.readMemory?.(gpa, bytes);
     if (value !== undefined) {
@@ -183,7 +180,6 @@ export class HostCalls {
 
   /** Writes SCRATCH to device memory. */
   mmioWrite(gpa: number, bytes: number): number {
-    this.releaseBus();
     if (this.#nextReply() !== undefined) return HOST.DONE;
     const value = BigInt.asUintN(8 * bytes, this.#words.quad(SCRATCH));
     if (this.#options.bus?.writeMemory?.(gpa, bytes, value)) return HOST.DONE;
@@ -330,23 +326,5 @@ export class HostCalls {
   readCr8(): void {
     const priority = this.#options.interrupts?.taskPriority;
     this.#words.setQuad(SCRATCH, BigInt(priority ?? this.#words.word(CR8)));
-  }
-
-  // --- The bus lock --------------------------------------------------------
-
-  /** Takes or releases the lock that stands for a locked bus. */
-  lockBus(take: boolean): void {
-    // Released already where the access went to a device.
-    if (!take && !this.#holdsBus) return;
-    this.#options.memory.lockBus(take);
-    this.#holdsBus = take;
-  }
-
-  /**
-   * Releases the bus after a locked access that faulted or left for a device, and
-   * before one that a device in another thread may answer, which may want the bus.
-   */
-  releaseBus(): void {
-    if (this.#holdsBus) this.lockBus(false);
   }
 }

@@ -89,8 +89,11 @@ export interface CpuOptions {
   readonly bus?: DeviceBus;
   /** interrupt controller in this thread */
   readonly interrupts?: InterruptSource;
-  /** called between blocks, at least once in 20,000 instructions */
-  readonly poll?: () => void;
+  /**
+   * called between blocks, at least once in 20,000 instructions: whether anything called
+   * the processor since (another thread's `Kick`, `attend`), or it has just begun to run
+   */
+  readonly poll?: (isCalled: boolean) => void;
   /** called where the guest seems to wait for another processor, by PAUSE */
   readonly waited?: () => void;
   /** called for each CPUID */

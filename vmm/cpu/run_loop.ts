@@ -120,15 +120,15 @@ export class RunLoop {
   /** Runs until an exit, or with BOGUS after `limit` instructions. */
   run(limit: number): VmExit {
     let left = limit;
-    for (;;) {
+    for (let isFirst = true;; isFirst = false) {
       if (this.#stop) {
         this.#stop = false;
         return plainExit(this.#words, EXIT_CODE.REQIDLE);
       }
       if (left <= 0) return plainExit(this.#words, EXIT_CODE.BOGUS);
       // First, so that what other threads post from now on is looked at again.
-      this.#words.storeWord(KICK, 0);
-      this.#options.poll?.();
+      const wasKicked = this.#words.exchangeWord(KICK, 0) !== 0;
+      this.#options.poll?.(wasKicked || isFirst);
       this.sync();
       const event = this.#events.next(!this.#host.hasReplies);
       if (event !== undefined) return event;
@@ -171,8 +171,6 @@ export class RunLoop {
     const status = this.#engine.advance(budget);
     // An instruction that exited is still to come, and in the shadow.
     if (shadow !== 0 && status === STATUS.EXIT) this.#shadow.restore(shadow);
-    // A locked access that faulted or left for a device still holds the bus.
-    this.#host.releaseBus();
     return status;
   }
 

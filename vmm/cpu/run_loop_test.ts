@@ -1,7 +1,9 @@
 // How many instructions a run executes.
 
 import { assertEquals } from "@std/assert";
+import { createStateMemory } from "./engine.ts";
 import { EXIT_CODE } from "./exits.ts";
+import { Kick } from "./kick.ts";
 import { TestMachine } from "./testing.ts";
 
 const CODE = 0x1000;
@@ -23,6 +25,36 @@ Deno.test("run() executes as many instructions as asked, though devices attend",
   const exit = machine.cpu.run(undefined, { instructions: 30_000 });
   assertEquals(exit.code, EXIT_CODE.BOGUS);
   assertEquals([writes, machine.get("RCX")], [10_000, 10_000n]);
+});
+
+Deno.test("poll() is told whether anything called the processor", () => {
+  const state = createStateMemory();
+  const kick = new Kick(state);
+  const calls: boolean[] = [];
+  const machine: TestMachine = new TestMachine({
+    state,
+    poll: (isCalled) => {
+      calls.push(isCalled);
+      if (calls.length === 3) kick.kick();
+      if (calls.length === 5) machine.cpu.attend();
+    },
+  });
+  machine.enter("real");
+  machine.poke(CODE, "ebfe"); // 1: jmp 1b
+  machine.set({ RIP: CODE });
+  machine.cpu.run(undefined, { instructions: 100_000 });
+  assertEquals(calls.slice(0, 7), [
+    true,
+    false,
+    false,
+    true,
+    false,
+    true,
+    false,
+  ]);
+  const count = calls.length;
+  machine.cpu.run(undefined, { instructions: 100 });
+  assertEquals(calls[count], true, "it has just begun to run");
 });
 
 Deno.test("run() stops after exactly as many instructions as asked", () => {

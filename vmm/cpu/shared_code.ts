@@ -20,9 +20,10 @@ const DROPS = 1;
 export const CODE_PAGE_STRIDE = 4 * PAGE_WORDS;
 /** The holders in a page's first word: a bit for each thread. */
 export const HOLDERS = 0xffff;
-const SETTLED = 1 << 16;
+/** There, too: whoever holds no code of it asks before it writes. */
+export const SETTLED = 1 << 16;
 /** Writes are counted above, so that none is missed while a page is being settled. */
-const WRITE = 1 << 17;
+export const WRITE = 1 << 17;
 /** Messages that can wait for a thread; a power of two. */
 const RING = 256;
 
@@ -58,6 +59,8 @@ export interface SharedCodeBuffers {
 export const CODE_PAGES = 64;
 /** There, too: the last time stamp that any processor gave, i64. */
 export const LATEST_TIME = 0;
+/** There, too: 1 while the bus is locked, i32. See `runtime/bus.ts`. */
+export const BUS_LOCK = 8;
 
 /** Pages of 64 KiB of a common memory for so much guest memory. */
 export function commonMemorySize(memoryBytes: number): number {
@@ -137,6 +140,11 @@ export class SharedCode {
   /** Says who acts on the mail: called once, before the thread runs. */
   connect(receiver: CodeReceiver): void {
     this.#receiver = receiver;
+  }
+
+  /** This thread's bit among the holders of a page; 0 for one that only posts. */
+  get holder(): number {
+    return this.#own;
   }
 
   /** Whether any thread holds code of a page. */

@@ -206,8 +206,6 @@ export const FORCE_STEP = layout.take(4);
 export const TASK_SWITCH_EXITS = layout.take(4);
 /** Bit n set: exception n leaves for the engine undelivered, INT3 and INTO too: u32. */
 export const EXCEPTION_EXITS = layout.take(4);
-/** Non-zero where a locked access may hold the bus: i32. */
-export const BUS_HELD = layout.take(4);
 /** Set while INS or OUTS accesses its port: `IO_STRING_ONCE` or `_REP`: i32. */
 export const IO_STRING = layout.take(4);
 export const IO_STRING_ONCE = 1;
@@ -328,6 +326,28 @@ export const TRACE_AFTER = layout.take(4);
 /** Non-zero since decoded code was dropped, until the engine looked: i32. */
 export const CODE_DROPPED = layout.take(4);
 
+/**
+ * This thread's bit among the holders of a page's code, or 0 where more than one engine
+ * in the thread may hold it: i32.
+ */
+export const CODE_HOLDER = layout.take(4);
+/** log2 of the bytes in each part of a page that code is looked for in. */
+export const GRAIN_BITS = 3;
+/** Bytes in which each part of a page has a bit. */
+export const GRAIN_BYTES = 4096 >> GRAIN_BITS >> 3;
+/** log2 of the pages that are noted in `CODE_GRAINS`. */
+export const GRAINS_BITS = 11;
+/** In an entry: a bit for each part with code; after them the page's number plus 1, i32. */
+export const GRAINS_PAGE = GRAIN_BYTES;
+/** Bytes of an entry. */
+export const GRAINS_STRIDE = GRAIN_BYTES + 8;
+/** Where pages that are written hold code, by the low bits of their number. */
+export const CODE_GRAINS = layout.array(
+  1 << GRAINS_BITS,
+  GRAINS_STRIDE,
+  8,
+);
+
 /** A segment slot for the stack that a transfer is about to switch to. */
 export const NEXT_SS = layout.array(1, SEGMENT_STRIDE);
 /** Words that a transfer between segments pushes or pops: u64 each. */
@@ -336,7 +356,7 @@ export const FRAME = layout.array(40, 8);
 export const TASK = layout.array(20, 4);
 
 /** log2 of the entries in the jump cache. */
-export const JUMP_BITS = 12;
+export const JUMP_BITS = 15;
 /** Bytes of a jump cache entry: rip u64, record u32, key u32. */
 export const JUMP_STRIDE = 16;
 export const JUMP_CACHE = layout.array(1 << JUMP_BITS, JUMP_STRIDE, 64);

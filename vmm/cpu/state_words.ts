@@ -25,9 +25,9 @@ export class StateWords {
     this.#words[address >> 2] = value;
   }
 
-  /** Sets the word at a multiple of 4 before anything that follows. */
-  storeWord(address: number, value: number): void {
-    Atomics.store(this.#words, address >> 2, value);
+  /** Sets the word at a multiple of 4 before anything that follows: what it was. */
+  exchangeWord(address: number, value: number): number {
+    return Atomics.exchange(this.#words, address >> 2, value);
   }
 
   /** The 64-bit word at an address, unsigned. */

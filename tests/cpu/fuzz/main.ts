@@ -12,12 +12,16 @@ import {
 import { compareOutcomes, type Difference } from "./compare.ts";
 import { userModeCodes } from "./forms.ts";
 import { type FuzzCase, Generator } from "./generator.ts";
+import {
+  FORCED_REGIONS,
+  type RegionOptions,
+} from "../../../vmm/cpu/regions/limits.ts";
 import { describeCase, describeMismatch, describeOutcome } from "./report.ts";
 
 /** What `software.ts` exports. */
 export interface SoftwareModule {
   createSoftwareExecutor(
-    options: { readonly compile: boolean },
+    options: { readonly compile: boolean | RegionOptions },
   ): Promise<Executor>;
   /** What the software CPU implements. */
   supportedCodes(): readonly Code[];
@@ -25,13 +29,14 @@ export interface SoftwareModule {
 
 const USAGE =
   `usage: fuzz:cpu [--cases N] [--seed S] [--only N] [--forms REGEX] [--single]
-                [--compile] [--native-only]
+                [--compile] [--in-place] [--native-only]
   --cases N      cases to run (default 100000)
   --seed S       32-bit seed (default 1)
   --only N       run case N alone and print it in full
   --forms REGEX  only forms whose name (Code/shape) matches
   --single       one instruction in each snippet
   --compile      compile every block of the software CPU on first execution
+  --in-place     compile it with registers in memory, as small regions are
   --native-only  compare the host CPU with itself and print what the cases do
 `;
 const BATCH = 1024;
@@ -47,7 +52,7 @@ interface Settings {
   only?: number;
   forms?: RegExp;
   single: boolean;
-  compile: boolean;
+  compile: boolean | RegionOptions;
   nativeOnly: boolean;
 }
 
@@ -73,6 +78,7 @@ function parseSettings(args: string[]): Settings {
       forms: { type: "string" },
       single: { type: "boolean", default: false },
       compile: { type: "boolean", default: false },
+      "in-place": { type: "boolean", default: false },
       "native-only": { type: "boolean", default: false },
     },
   });
@@ -84,7 +90,9 @@ function parseSettings(args: string[]): Settings {
       : { only: wholeNumber("only", values.only) }),
     ...(values.forms === undefined ? {} : { forms: new RegExp(values.forms) }),
     single: values.single,
-    compile: values.compile,
+    compile: values["in-place"]
+      ? { ...FORCED_REGIONS, inPlace: true }
+      : values.compile,
     nativeOnly: values["native-only"],
   };
 }

@@ -8,6 +8,7 @@ import { VirtualCpu } from "../../../vmm/cpu/cpu.ts";
 import { EXIT_CODE } from "../../../vmm/cpu/exits.ts";
 import { FORMS } from "../../../vmm/cpu/forms/mod.ts";
 import { GuestMemory } from "../../../vmm/cpu/guest_memory.ts";
+import type { RegionOptions } from "../../../vmm/cpu/regions/limits.ts";
 import {
   GPR_NUMBERS,
   REGISTER,
@@ -77,7 +78,7 @@ class SoftwareExecutor implements Executor {
   readonly #cpu: VirtualCpu;
   readonly #bytes: Uint8Array;
 
-  constructor(compile: boolean) {
+  constructor(compile: boolean | RegionOptions) {
     this.#memory.map({ gpa: 0, length: MEMORY, offset: 0, writable: true });
     this.#bytes = this.#memory.bytes;
     this.#cpu = new VirtualCpu({ memory: this.#memory, compile });
@@ -224,7 +225,7 @@ class SoftwareExecutor implements Executor {
 
 /** Makes an executor on a software CPU of its own, whose blocks may be compiled. */
 export function createSoftwareExecutor(
-  options: { readonly compile?: boolean } = {},
+  options: { readonly compile?: boolean | RegionOptions } = {},
 ): Promise<Executor> {
   return Promise.resolve(new SoftwareExecutor(options.compile ?? false));
 }

@@ -14,6 +14,11 @@ const EAGER = { again: 0, batch: 1, patience: 1, doublings: 0, share: 0 };
 const POLICIES: Readonly<Record<string, Partial<RegionOptions>>> = {
   "single blocks": { ...EAGER, threshold: 1, blocks: 1 },
   "everything that ran": { ...EAGER, threshold: 3 },
+  "everything that ran, registers in memory": {
+    ...EAGER,
+    threshold: 3,
+    inPlace: true,
+  },
   "what is hot, small and then large": {
     ...EAGER,
     threshold: 10,

@@ -5,7 +5,7 @@
 import { type Emitter, REG } from "../emitter.ts";
 import type { OpSize } from "../flags.ts";
 import { type Form, form } from "../form.ts";
-import { type I32, i32, type I64 } from "../wasm/mod.ts";
+import { type I32, type I64 } from "../wasm/mod.ts";
 import { NOT_RAM } from "../runtime/walk.ts";
 
 const UPDATE = { access: "update" } as const;
@@ -117,9 +117,9 @@ function exchange16(x: Emitter): void {
     f.set(high, old.high);
   };
   f.if(host.ne(NOT_RAM), () => {
-    f.call(cpu.fn.lockBus, i32(1));
+    f.call(cpu.fn.lockBus);
     keep(exchangeHalves(x, host, expected, replacement));
-    f.call(cpu.fn.lockBus, i32(0));
+    f.call(cpu.fn.unlockBus);
   }, () => keep(exchangeDevice(x, la, expected, replacement)));
   const old = { low: f.let(low.get()), high: f.let(high.get()) };
   const equal = isEqual(x, old, expected);

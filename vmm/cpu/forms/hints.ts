@@ -44,6 +44,15 @@ function reservedPrefetch(x: Emitter): void {
   if (x.shape.memory === "none") x.raise(VECTOR.UD);
 }
 
+/**
+ * Ends an instruction behind which what other processors changed is seen, code too:
+ * their threads kick this one before they write, and the jump looks for that.
+ */
+export function serialize(x: Emitter): void {
+  x.f.do(FENCE);
+  x.goOn();
+}
+
 /** The forms of this group. */
 export const HINT_FORMS: readonly Form[] = [
   ...forms(namesLike(NOPS), () => {}, { access: "none" }),
@@ -53,8 +62,5 @@ export const HINT_FORMS: readonly Form[] = [
   ...forms(["Clflush_m8", "Clflushopt_m8", "Clwb_m8"], flushLine),
   ...forms(namesLike(FENCES), (x) => x.f.do(FENCE)),
   form("Pause", pause, { axes: ["code"] }),
-  form("Serialize", (x) => {
-    x.f.do(FENCE);
-    x.endBlock();
-  }, { ends: true, axes: ["code"] }),
+  form("Serialize", serialize, { ends: true, axes: ["code"] }),
 ];

@@ -22,6 +22,7 @@ import {
   SYSTEM_FLAGS,
 } from "../state.ts";
 import { type I32, i32, type I64 } from "../wasm/mod.ts";
+import { serialize } from "./hints.ts";
 import { EXIT_REASON, HOST } from "../runtime/host.ts";
 import { STATUS, VECTOR } from "../runtime/traps.ts";
 import { CR0_TS, CR4_SMAP } from "../runtime/walk.ts";
@@ -211,10 +212,9 @@ function hostForms(): Form[] {
       x.endBlock();
     }, ENDS),
     form("Rdpmc", (x) => void x.call("readCounter", x.site())),
-    // Serializing: what other processors changed behind it is seen.
     form("Cpuid", (x) => {
       x.call("identify", x.site());
-      x.endBlock();
+      serialize(x);
     }, ENDS),
     form("Xgetbv", (x) => void x.call("readXcr", x.site())),
     form("Xsetbv", (x) => {

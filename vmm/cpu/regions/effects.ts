@@ -13,7 +13,7 @@ export type Effect = "pure" | "reads" | "writes" | "privilege";
 
 const EFFECTS: Readonly<Record<Effect, readonly RuntimeName[]>> = {
   pure: [
-    ...["productExceeds", "lockBus"] as const,
+    ...["productExceeds", "lockBus", "unlockBus"] as const,
     ...["carriesBelow", "carriesOfSum", "carriesOfDifference"] as const,
     ...["depositBits", "extractBits", "crc8", "crc16"] as const,
     ...["crc32", "crc64", "timeStamp", "randomBits"] as const,

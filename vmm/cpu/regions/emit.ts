@@ -35,23 +35,35 @@ export interface RecordSource {
   handlerAt(index: number): WantedHandler | undefined;
 }
 
+/** How a region is emitted. */
+export interface RegionKind {
+  /** whether its entries are counted, so that it is grown again where there are many */
+  readonly isCounted: boolean;
+  /** whether registers stay in memory 0 */
+  readonly isInPlace: boolean;
+}
+
 /** Emits one region. */
 class RegionEmitter {
   readonly #source: RecordSource;
   readonly #module: CpuModule;
+  readonly #kind: RegionKind;
   readonly #f: RegionFunction;
   readonly #labels = new Map<Node, Label>();
 
-  constructor(source: RecordSource, module: CpuModule) {
+  constructor(source: RecordSource, module: CpuModule, kind: RegionKind) {
     this.#source = source;
     this.#module = module;
-    this.#f = new RegionFunction(module);
+    this.#kind = kind;
+    this.#f = new RegionFunction(module, kind.isInPlace);
   }
 
-  emit(head: Node, isCounted: boolean): RegionFunction {
+  emit(head: Node): RegionFunction {
     this.#f.build(() => this.#tree(head));
     this.#f.begin(() => {
-      if (isCounted) this.#f.countEntry(head.start, this.#offsetOf(head));
+      if (this.#kind.isCounted) {
+        this.#f.countEntry(head.start, this.#offsetOf(head));
+      }
     });
     return this.#f;
   }
@@ -232,7 +244,7 @@ export function emitRegion(
   source: RecordSource,
   module: CpuModule,
   head: Node,
-  isCounted: boolean,
+  kind: RegionKind,
 ): RegionFunction {
-  return new RegionEmitter(source, module).emit(head, isCounted);
+  return new RegionEmitter(source, module, kind).emit(head);
 }

@@ -96,7 +96,12 @@ class Growth {
     );
     return {
       blocks: [...this.#numbers.keys()],
-      plan: { nodes, edges: this.#edges, isCounted },
+      plan: {
+        nodes,
+        edges: this.#edges,
+        isCounted,
+        isInPlace: this.#limits.inPlace,
+      },
     };
   }
 

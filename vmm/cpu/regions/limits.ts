@@ -10,6 +10,8 @@ export interface RegionLimits {
   readonly instructions: number;
   /** calls inside each other that a region follows */
   readonly calls: number;
+  /** whether registers stay in memory 0, which is faster to compile and slower to run */
+  readonly inPlace: boolean;
 }
 
 /** When and how much is compiled. */
@@ -51,11 +53,12 @@ export interface RegionOptions extends RegionLimits {
 export const DEFAULT_REGIONS: RegionOptions = {
   threshold: 8000,
   again: 100_000,
-  small: { blocks: 16, instructions: 120, calls: 1 },
+  small: { blocks: 8, instructions: 60, calls: 0, inPlace: true },
   batch: 32,
   blocks: 32,
   instructions: 400,
   calls: 4,
+  inPlace: false,
   share: 1 / 8,
   sync: false,
   doublings: 10,

@@ -4,17 +4,20 @@
 import { CpuModule } from "../cpu_module.ts";
 import { HANDLER_TYPE } from "../record.ts";
 import { FunctionBuilder } from "../wasm/mod.ts";
-import { Changed, emitRegion, type RecordSource } from "./emit.ts";
+import {
+  Changed,
+  emitRegion,
+  type RecordSource,
+  type RegionKind,
+} from "./emit.ts";
 import { Node, structure } from "./graph.ts";
 
 /** One region. */
-export interface RegionPlan {
+export interface RegionPlan extends RegionKind {
   /** nodes, its head first: address of the block's first record, pages from the head's */
   readonly nodes: readonly (readonly [number, number])[];
   /** branches: number of the node, record that branches, number of the target */
   readonly edges: readonly (readonly [number, number, number])[];
-  /** whether its entries are counted, so that it is grown again where there are many */
-  readonly isCounted: boolean;
 }
 
 /** Regions that are compiled into one module. */
@@ -42,7 +45,7 @@ function emitPlan(
   const head = headOf(plan);
   structure(head);
   try {
-    return emitRegion(source, module, head, plan.isCounted);
+    return emitRegion(source, module, head, plan);
   } catch (error) {
     if (!(error instanceof Changed)) throw error;
     const nothing = new FunctionBuilder(module.m, HANDLER_TYPE);

@@ -45,12 +45,11 @@ import { BlockPages, type PagesMark } from "./pages.ts";
 import {
   FlagStore,
   type FlagWord,
-  isPure,
-  localsOf,
+  type RegionState,
   type RegistersMark,
-  StateLocals,
-  Unsupported,
-} from "./state_locals.ts";
+} from "./region_state.ts";
+import { StateInPlace } from "./state_in_place.ts";
+import { isPure, localsOf, StateLocals, Unsupported } from "./state_locals.ts";
 
 const FLAG_WORDS: readonly FlagWord[] = [FLAG_RESULT, FLAG_CARRY];
 
@@ -69,9 +68,10 @@ export class RegionFunction extends FunctionBuilder {
   readonly cpu: CpuModule;
   /** Whether the instruction so far may have written guest memory. */
   hasWritten = false;
-  readonly #state: StateLocals;
+  readonly #state: RegionState;
   readonly #pages: BlockPages;
   readonly #module: CpuModule;
+  readonly #isInPlace: boolean;
   #record!: Var<"i32">;
   #rip!: Var<"i64">;
   #status!: Var<"i32">;
@@ -83,20 +83,24 @@ export class RegionFunction extends FunctionBuilder {
   #base = 0;
   #isDirect = false;
   #pinned: Local[] = [];
-  // Flags that were put off, as calls of functions that give the same.
-  readonly #smaller = new WeakMap<Expr, Expr>();
 
-  /** @param module the module that the function goes into */
-  constructor(module: CpuModule) {
+  /**
+   * @param module the module that the function goes into
+   * @param isInPlace whether registers stay in memory 0
+   */
+  constructor(module: CpuModule, isInPlace: boolean) {
     super(module.m, HANDLER_TYPE);
     this.#module = module;
+    this.#isInPlace = isInPlace;
     const isStraight = () => this.depth === this.#base && !this.#isDirect;
-    this.#state = new StateLocals(this, isStraight);
+    this.#state = isInPlace
+      ? new StateInPlace()
+      : new StateLocals(this, isStraight);
     this.#pages = new BlockPages(
       this,
       module.state,
       this.#state.origins,
-      isStraight,
+      () => !isInPlace && isStraight(),
     );
     const spend = (count: I32) => this.#spend(count);
     this.cpu = module.seenThrough(this.#state, spend, this.#pages);
@@ -116,10 +120,7 @@ export class RegionFunction extends FunctionBuilder {
           this.#toThreaded = threaded;
           this.block((record) => {
             this.#toRecord = record;
-            this.try(body, this.#module.trap, (kind) => {
-              this.set(this.#status, kind);
-              this.br(status);
-            });
+            this.#catching(body);
           });
           this.#payOrLeave();
         });
@@ -132,6 +133,15 @@ export class RegionFunction extends FunctionBuilder {
     this.#pay(this.#owed.get());
     this.#state.leave();
     super.return(this.#status.get());
+  }
+
+  // A fault leaves through here, unless registers are in their places anyway.
+  #catching(body: () => void): void {
+    if (this.#isInPlace) return body();
+    this.try(body, this.#module.trap, (kind) => {
+      this.set(this.#status, kind);
+      this.br(this.#toStatus);
+    });
   }
 
   /** Makes what comes before the body: `first`, then registers become locals. */
@@ -302,8 +312,7 @@ export class RegionFunction extends FunctionBuilder {
     const needed = new Set<number>();
     for (const value of this.#state.pending.values()) {
       localsOf(value, needed);
-      const smaller = this.#smaller.get(value);
-      if (smaller !== undefined) localsOf(smaller, needed);
+      if (value.smaller !== undefined) localsOf(value.smaller, needed);
     }
     const all = [...this.#pinned, ...made];
     this.#pinned = all.filter(([, index]) => needed.has(index));
@@ -364,7 +373,7 @@ export class RegionFunction extends FunctionBuilder {
     if (this.#isDirect || isShared || !isPure(value)) return value;
     const { index } = this.#module.fn[name as RuntimeName];
     const call = [0x10, ...unsignedBytes(index)];
-    this.#smaller.set(value, expr("i64", call, args));
+    value.smaller = expr("i64", call, args);
     return value;
   }
 
@@ -374,7 +383,7 @@ export class RegionFunction extends FunctionBuilder {
 
   /** Makes the flags that were put off, for whoever may see them on a rare path. */
   showFlags(): void {
-    this.#makeFlags((value) => this.#smaller.get(value) ?? value);
+    this.#makeFlags((value) => value.smaller ?? value);
   }
 
   /** Makes them where they may often be wanted: a call costs more than all else. */
@@ -424,7 +433,8 @@ export class RegionFunction extends FunctionBuilder {
   movePage(pages: number, code: ModeSize): void {
     if (pages === 0) return;
     const base = this.ripAt(pages * 4096, code);
-    super.do(this.#state.setBase(base));
+    const set = this.#state.setBase(base);
+    if (set !== undefined) super.do(set);
     super.do(this.#module.state.store64(0, base, RIP_BASE));
   }
 

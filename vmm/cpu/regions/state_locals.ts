@@ -20,12 +20,18 @@ import {
   I64,
   i64,
   type I64Like,
-  Stmt,
+  type Stmt,
   type ValType,
   type Var,
   type Width,
 } from "../wasm/mod.ts";
 import { Origins } from "./origins.ts";
+import {
+  FlagStore,
+  type FlagWord,
+  type RegionState,
+  type RegistersMark,
+} from "./region_state.ts";
 import {
   constantAddress,
   setLocal,
@@ -42,20 +48,6 @@ interface Word {
   isWritten: boolean;
 }
 
-/** The two words of the lazy flags. */
-export type FlagWord = typeof FLAG_RESULT | typeof FLAG_CARRY;
-
-/** A write of a flag word, which the function may put off: see `RegionFunction`. */
-export class FlagStore extends Stmt {
-  /**
-   * @param word which word
-   * @param value its new value
-   */
-  constructor(readonly word: FlagWord, readonly value: I64) {
-    super([], []);
-  }
-}
-
 const GPR_END = GPR + 16 * 8;
 
 function isFlagWord(at: number): at is FlagWord {
@@ -69,15 +61,10 @@ const MASKS: Readonly<Record<Width, I64>> = {
   8: i64(-1),
 };
 
-/** What is known of registers at a place in the code. */
-export type RegistersMark = ReadonlyMap<number, number>;
-
 /** Memory 0 with registers in locals. */
-export class StateLocals extends VectorLocals {
+export class StateLocals extends VectorLocals implements RegionState {
   readonly #words = new Map<number, Word>();
-  /** Flag words that were put off, by address. */
   readonly pending = new Map<FlagWord, I64>();
-  /** Where values come from. */
   readonly origins = new Origins();
   /** How many low bits of registers may be set, where that is less than all. */
   #bits = new Map<number, number>();
@@ -94,18 +81,15 @@ export class StateLocals extends VectorLocals {
     this.#isStraight = isStraight;
   }
 
-  /** Another block begins. */
   beginBlock(): void {
     this.origins.forget();
     this.#bits = new Map();
   }
 
-  /** What is known of registers now. */
   mark(): RegistersMark {
     return new Map(this.#bits);
   }
 
-  /** Goes back to what was known. */
   rewind(mark: RegistersMark): void {
     this.#bits = new Map(mark);
   }
@@ -139,13 +123,11 @@ export class StateLocals extends VectorLocals {
     return this.#isStraight() ? value.within(this.#bits.get(at)) : value;
   }
 
-  /** Sets the base of RIP; its word in memory 0 is the caller's to set. */
   setBase(value: I64): Stmt {
     const { variable } = this.#word(RIP_BASE);
     return setLocal(variable.index, value);
   }
 
-  /** Assigns a word's local now. */
   assign(at: number, value: Expr): Stmt {
     const word = this.#word(at);
     word.isWritten = true;
@@ -263,7 +245,6 @@ export class StateLocals extends VectorLocals {
     }
   }
 
-  /** Loads the TLB's address again, after something that may have changed it. */
   renewTlb(): void {
     const { variable } = this.#word(TLB_BASE, "i32");
     this.f.set(variable, super.load32(0, TLB_BASE));

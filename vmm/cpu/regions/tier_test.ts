@@ -145,7 +145,7 @@ Deno.test("a fault in a region leaves registers and flags as they were then", ()
 Deno.test("a region that is entered often is compiled again, with what it calls", () => {
   // L: CALL F; LOOP L; UD2. F: ADD EAX, 3; TEST EAX, 1; JZ R; NOP. R: RET.
   const program = "e804000000 e2f9 0f0b 83c003 a901000000 7401 90 c3";
-  const small = { blocks: 1, instructions: 64, calls: 0 };
+  const small = { blocks: 1, instructions: 64, calls: 0, inPlace: true };
   const machine = machineWith({ ...EAGER, small, again: 100 }, program);
   assertEquals(machine.runToException(100_000).vector, VECTOR.UD);
   assertEquals(machine.get("RAX"), 30_000n);

@@ -9,14 +9,17 @@ import {
   type I64,
   i64,
 } from "../wasm/mod.ts";
-import { BUS_HELD, TLB_BASE } from "../state.ts";
+import { BUS_LOCK } from "../shared_code.ts";
+import { TLB_BASE } from "../state.ts";
 import { crosses, dropCode, secondPage } from "./memory.ts";
 import { ACCESS_WRITE, NOT_RAM } from "./walk.ts";
 
 /** Signatures of the functions defined here. */
 export const BUS_SIGNATURES = {
-  /** Takes (1) or releases (0) the lock for what no host atomic can do. */
-  lockBus: { params: ["i32"], results: [] },
+  /** Takes the lock for what no host atomic can do; nothing may trap until it is free. */
+  lockBus: { params: [], results: [] },
+  /** Releases it. */
+  unlockBus: { params: [], results: [] },
   /**
    * Makes sure that bytes can be read and written, and answers the offsets in memory
    * 1 of the first and of what lies in the next page, if anything does; the first is
@@ -80,13 +83,21 @@ function eachByte(
   });
 }
 
+// Spins: whoever holds it makes one access.
+function defineLock(cpu: CpuModule): void {
+  const { common } = cpu;
+  cpu.define("lockBus", (f) => {
+    f.loop((again) => {
+      const found = common.atomicCmpxchg(4, 0, 0, 1, BUS_LOCK);
+      f.brIf(again, found.ne(0));
+    });
+  });
+  cpu.define("unlockBus", (f) => f.do(common.atomicStore(4, 0, 0, BUS_LOCK)));
+}
+
 /** Defines the functions of `BUS_SIGNATURES`. */
 export function defineBus(cpu: CpuModule): void {
-  cpu.define("lockBus", (f) => {
-    const take = f.param(0, "i32");
-    f.do(cpu.state.store32(0, take, BUS_HELD));
-    f.call(cpu.host.busLock, take);
-  });
+  defineLock(cpu);
   definePrepare(cpu);
   cpu.define("loadLocked", (f) => {
     const value = f.var("i64");

@@ -1,9 +1,22 @@
 // Writes to pages that hold code: such a page is not writable in the TLB, so that its
 // writes come to the slow path. An index by page finds the entries that write to it.
+// What lies beside the code in such a page is written without leaving emitted code.
 
 import type { CpuModule } from "../cpu_module.ts";
-import { CODE_PAGE_STRIDE, CODE_PAGES, HOLDERS } from "../shared_code.ts";
 import {
+  CODE_PAGE_STRIDE,
+  CODE_PAGES,
+  HOLDERS,
+  SETTLED,
+  WRITE,
+} from "../shared_code.ts";
+import {
+  CODE_GRAINS,
+  CODE_HOLDER,
+  GRAIN_BITS,
+  GRAINS_BITS,
+  GRAINS_PAGE,
+  GRAINS_STRIDE,
   TLB,
   TLB_ADDEND,
   TLB_CODE,
@@ -35,6 +48,11 @@ export const CODE_PAGE_SIGNATURES = {
    * may write to it from now on: the entry's address.
    */
   checkCode: { params: ["i32"], results: ["i32"] },
+  /**
+   * Before bytes of a page with `TLB_CODE` are written: drops the code that they hit, in
+   * every thread: page of memory 1 by number, offset in it, bytes.
+   */
+  beforeCodeWrite: { params: ["i32", "i32", "i32"], results: [] },
 } as const;
 
 /** Whether a thread holds code of a page of memory 1, by number: not 0 if so. */
@@ -123,9 +141,58 @@ function defineProtectPage(cpu: CpuModule): void {
   });
 }
 
+// Notes a write to a page, as `SharedCode.wrote` does; whether that was all, since no
+// other thread holds code of it.
+function isOwnWrite(cpu: CpuModule, f: FunctionBuilder, page: I32): I32 {
+  const { common, state } = cpu;
+  const at = f.let(page.mul(CODE_PAGE_STRIDE));
+  const old = f.let(common.atomicLoad(4, at, CODE_PAGES));
+  const next = old.and(~SETTLED).add(WRITE).and(0xffff_ffff);
+  const found = common.atomicCmpxchg(4, at, old, next, CODE_PAGES);
+  const isNoted = f.let(found.eq(old));
+  const holders = old.toI32().and(HOLDERS);
+  return isNoted.and(holders.eq(state.load32(0, CODE_HOLDER)));
+}
+
+/** Most bytes whose parts' bits, which begin anywhere in a byte, lie in four. */
+const MOST_BYTES = 128;
+
+// Whether code lies in the parts of its page that a few bytes touch: not 0 if so.
+function touchesCode(
+  cpu: CpuModule,
+  f: FunctionBuilder,
+  entry: I32,
+  [from, bytes]: readonly [I32, I32],
+): I32 {
+  const first = f.let(from.shrU(GRAIN_BITS));
+  const last = from.add(bytes).sub(1).shrU(GRAIN_BITS);
+  const touched = i32(2).shl(last.sub(first)).sub(1);
+  const bits = cpu.state.load32(entry.add(first.shrU(3)));
+  return bits.shrU(first.and(7)).and(touched);
+}
+
+function defineBeforeCodeWrite(cpu: CpuModule): void {
+  const { state } = cpu;
+  cpu.define("beforeCodeWrite", (f) => {
+    const page = f.param(0, "i32");
+    const from = f.param(1, "i32");
+    const bytes = f.param(2, "i32");
+    const index = page.and((1 << GRAINS_BITS) - 1);
+    const entry = f.let(index.mul(GRAINS_STRIDE).add(CODE_GRAINS));
+    const isNoted = state.load32(entry, GRAINS_PAGE).eq(page.add(1));
+    f.if(isNoted.and(bytes.leU(MOST_BYTES)), () => {
+      f.if(touchesCode(cpu, f, entry, [from, bytes]).eqz(), () => {
+        f.if(isOwnWrite(cpu, f, page), () => f.return());
+      });
+    });
+    f.call(cpu.host.codeWrite, page, from, bytes);
+  });
+}
+
 /** Defines the functions of `CODE_PAGE_SIGNATURES`. */
 export function defineCodePages(cpu: CpuModule): void {
   defineNoteWriter(cpu);
+  defineBeforeCodeWrite(cpu);
   defineProtectPage(cpu);
   cpu.define("checkCode", (f) => {
     const entry = f.param(0, "i32");

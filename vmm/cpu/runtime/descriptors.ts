@@ -14,9 +14,10 @@ import {
   TLB_SYSTEM,
 } from "../state.ts";
 import { type I32, i32, type I64, i64 } from "../wasm/mod.ts";
+import { dropCode } from "./memory.ts";
 import { selectorError, Sys } from "./sysops.ts";
-import { scratch, VECTOR } from "./traps.ts";
-import { ACCESS_WRITE, NOT_RAM, SCRATCH_CODE } from "./walk.ts";
+import { VECTOR } from "./traps.ts";
+import { ACCESS_WRITE, NOT_RAM } from "./walk.ts";
 
 /** Signatures of the functions defined here. */
 export const DESCRIPTOR_SIGNATURES = {
@@ -205,14 +206,7 @@ function defineBits(cpu: CpuModule): void {
         const old = s.load(1, la);
         s.store(1, la, s.let(op === "or" ? old.or(mask) : old.and(mask)));
       }, () => {
-        f.if(scratch(cpu, SCRATCH_CODE).toI32(), () => {
-          f.call(
-            cpu.host.codeWrite,
-            at.shrU(12).toI32(),
-            at.toI32().and(0xfff),
-            i32(1),
-          );
-        });
+        dropCode(cpu, f, at, i32(1));
         f.drop(cpu.ram.atomicRmw(op, 1, at, mask));
       });
     });

@@ -6,7 +6,6 @@ import { MODE } from "../mode.ts";
 import { HANDLER_TYPE, REC_HANDLER } from "../record.ts";
 import {
   BUDGET,
-  BUS_HELD,
   DELIVERED_ERROR,
   DELIVERED_VECTOR,
   EXCEPTION_EXITS,
@@ -61,7 +60,6 @@ function defineSettle(cpu: CpuModule): void {
     f.if(kind.ne(TRAP.FAULT), () => f.return(kind));
     const vector = f.let(state.load32(0, TRAP_VECTOR));
     f.if(isForHost(cpu, vector), () => f.return(kind));
-    f.if(state.load32(0, BUS_HELD), () => void f.call(fn.lockBus, i32(0)));
     const error = f.let(state.load32(0, TRAP_ERROR));
     const [status] = f.call(
       fn.deliverEvent,

@@ -37,8 +37,6 @@ export const HOST_SIGNATURES = {
   writeCr8: { params: [], results: [] },
   /** Reads CR8 into SCRATCH. */
   readCr8: { params: [], results: [] },
-  /** Takes (1) or releases (0) the lock that stands for a locked bus. */
-  busLock: { params: ["i32"], results: [] },
   /** Records an exit of a kind of `EXIT_REASON`, with SCRATCH as its payload: `HOST`. */
   exit: { params: ["i32"], results: ["i32"] },
 } as const;

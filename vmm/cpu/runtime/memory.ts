@@ -213,7 +213,7 @@ export function dropCode(
 ): void {
   f.if(scratch(cpu, SCRATCH_CODE).toI32(), () => {
     f.call(
-      cpu.host.codeWrite,
+      cpu.fn.beforeCodeWrite,
       offset.shrU(12).toI32(),
       offset.toI32().and(0xfff),
       bytes,

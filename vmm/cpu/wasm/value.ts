@@ -32,6 +32,10 @@ export abstract class Expr {
   readonly stable: boolean;
   /** For a local that keeps a value: what that is. */
   from: Expr | undefined;
+  /** A call that gives the same, for code that is rather small than fast. */
+  smaller: Expr | undefined;
+  /** What its maker notes about it, for itself: not of one without operands. */
+  note: unknown;
 
   /**
    * @param bytes the instruction's own bytes, opcode and immediates

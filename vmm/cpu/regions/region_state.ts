@@ -1,0 +1,46 @@
+// Memory 0 as a region sees it, however it keeps the registers.
+
+import type { FLAG_CARRY, FLAG_RESULT } from "../state.ts";
+import { type Expr, type I64, type Memory, Stmt } from "../wasm/mod.ts";
+import type { Origins } from "./origins.ts";
+
+/** The two words of the lazy flags. */
+export type FlagWord = typeof FLAG_RESULT | typeof FLAG_CARRY;
+
+/** A write of a flag word, which the function may put off: see `RegionFunction`. */
+export class FlagStore extends Stmt {
+  /**
+   * @param word which word
+   * @param value its new value
+   */
+  constructor(readonly word: FlagWord, readonly value: I64) {
+    super([], []);
+  }
+}
+
+/** What is known of registers at a place in the code. */
+export type RegistersMark = ReadonlyMap<number, number>;
+
+/** Memory 0 with what a region keeps of it elsewhere. */
+export interface RegionState extends Memory<"i32"> {
+  /** Flag words that were put off, by address. */
+  readonly pending: Map<FlagWord, I64>;
+  /** Where values come from. */
+  readonly origins: Origins;
+  /** Assigns a word now. */
+  assign(at: number, value: Expr): Stmt;
+  /** Sets the base of RIP here, if it is kept; its word in memory 0 is the caller's. */
+  setBase(value: I64): Stmt | undefined;
+  /** Another block begins. */
+  beginBlock(): void;
+  /** What is known of registers now. */
+  mark(): RegistersMark;
+  /** Goes back to what was known. */
+  rewind(mark: RegistersMark): void;
+  /** Loads what is kept here. */
+  enter(): void;
+  /** Stores what was written. */
+  leave(): void;
+  /** Loads the TLB's address again, after something that may have changed it. */
+  renewTlb(): void;
+}

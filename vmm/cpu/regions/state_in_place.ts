@@ -1,0 +1,108 @@
+// Memory 0 as a small region sees it: registers stay where `state.ts` has them, so that
+// there is nothing to store on the way out or where an access faults, and V8 has few
+// values to keep. It compiles such a region in half the time. Flags are put off here, too.
+
+import { FLAG_CARRY, FLAG_RESULT, ZERO } from "../state.ts";
+import {
+  type Expr,
+  type I32,
+  type I32Like,
+  type I64,
+  i64,
+  type I64Like,
+  Memory,
+  type Stmt,
+  type Width,
+} from "../wasm/mod.ts";
+import { Origins } from "./origins.ts";
+import {
+  FlagStore,
+  type FlagWord,
+  type RegionState,
+  type RegistersMark,
+} from "./region_state.ts";
+import { constantAddress, Unsupported } from "./vector_locals.ts";
+
+const NOTHING: RegistersMark = new Map();
+const FLAG_WORDS: readonly FlagWord[] = [FLAG_RESULT, FLAG_CARRY];
+
+/** Memory 0 with registers in it. */
+export class StateInPlace extends Memory<"i32"> implements RegionState {
+  readonly pending = new Map<FlagWord, I64>();
+  readonly origins = new Origins();
+
+  constructor() {
+    super(0, "i32");
+  }
+
+  // The word of the flags that has an address.
+  #wordAt(address: I32Like, offset: number): FlagWord | undefined {
+    const at = constantAddress(address, offset);
+    if (at === undefined) return undefined;
+    return FLAG_WORDS.find((word) => word === (at & ~7));
+  }
+
+  // What an address has that memory 0 may not: flags that were put off, or zero.
+  #known(address: I32Like, offset: number): I64 | undefined {
+    const at = constantAddress(address, offset);
+    if (at !== undefined && (at & ~7) === ZERO) return i64(0);
+    const word = this.#wordAt(address, offset);
+    const value = word === undefined ? undefined : this.pending.get(word);
+    return value?.shrU(8 * (at! & 7));
+  }
+
+  override load(width: Width, address: I32Like, offset = 0): I64 {
+    const known = this.#known(address, offset);
+    if (known === undefined) return super.load(width, address, offset);
+    if (width === 8) return known;
+    return width === 4
+      ? known.toI32().toI64U()
+      : known.and(width === 2 ? 0xffff : 0xff);
+  }
+
+  override load32(address: I32Like, offset = 0): I32 {
+    return this.#known(address, offset)?.toI32() ??
+      super.load32(address, offset);
+  }
+
+  override load16(address: I32Like, offset = 0): I32 {
+    return this.#known(address, offset)?.toI32().and(0xffff) ??
+      super.load16(address, offset);
+  }
+
+  override load8(address: I32Like, offset = 0): I32 {
+    return this.#known(address, offset)?.toI32().and(0xff) ??
+      super.load8(address, offset);
+  }
+
+  override load32S(address: I32Like, offset = 0): I64 {
+    return this.#known(address, offset)?.toI32().toI64S() ??
+      super.load32S(address, offset);
+  }
+
+  override store(
+    width: Width,
+    address: I32Like,
+    value: I64Like,
+    offset = 0,
+  ): Stmt {
+    const word = this.#wordAt(address, offset);
+    if (word === undefined) return super.store(width, address, value, offset);
+    if (width !== 8) throw new Unsupported("A store to part of the flags");
+    return new FlagStore(word, i64(value));
+  }
+
+  assign(at: number, value: Expr): Stmt {
+    return super.store(8, 0, value as I64, at);
+  }
+
+  setBase(): undefined {}
+  beginBlock(): void {}
+  mark(): RegistersMark {
+    return NOTHING;
+  }
+  rewind(): void {}
+  enter(): void {}
+  leave(): void {}
+  renewTlb(): void {}
+}
