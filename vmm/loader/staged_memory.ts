@@ -1,8 +1,12 @@
 // Memory that a loader fills before there is a machine: only what it places takes
 // space, and nothing reaches the machine until all of it is known to be good.
 
+import { isZero } from "../zeros.ts";
 import { LoaderError } from "./file.ts";
 import type { LoaderMemory } from "./guest_ram.ts";
+
+/** What is copied at a time. */
+const CHUNK = 1 << 16;
 
 interface Range {
   readonly gpa: number;
@@ -82,7 +86,16 @@ export class StagedMemory implements LoaderMemory {
           }: the machine has no memory there`,
         );
       }
-      target.set(bytes);
+      copyInto(target, bytes);
     }
+  }
+}
+
+// A kernel's range is mostly what it will clear itself: that stays untouched.
+function copyInto(target: Uint8Array, bytes: Uint8Array): void {
+  for (let at = 0; at < bytes.length; at += CHUNK) {
+    const from = bytes.subarray(at, at + CHUNK);
+    const to = target.subarray(at, at + CHUNK);
+    if (!isZero(from) || !isZero(to)) to.set(from);
   }
 }

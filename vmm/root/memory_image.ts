@@ -3,6 +3,7 @@
 
 import type { GuestMemory } from "../cpu/guest_memory.ts";
 import { VmmError } from "../errno.ts";
+import { isZero } from "../zeros.ts";
 import type { RootPaths } from "./paths.ts";
 
 /** A part of memory that is in the file. */
@@ -26,16 +27,6 @@ export interface MemoryImage {
 export const CHUNK = 1 << 16;
 const COPY_BYTES = 1 << 20;
 const IMAGE_MODE = 0o600;
-
-function isZero(bytes: Uint8Array): boolean {
-  const words = new BigUint64Array(
-    bytes.buffer,
-    bytes.byteOffset,
-    bytes.length >> 3,
-  );
-  for (let n = 0; n < words.length; n++) if (words[n] !== 0n) return false;
-  return true;
-}
 
 /** The extents of what is not zero in some chunks, by number in ascending order. */
 function extentsOf(bytes: Uint8Array, chunks: readonly number[]): Extent[] {
