@@ -141,6 +141,21 @@ class Comparison {
   constructor(readonly size: OpSize, readonly a: I64, readonly b: I64) {}
 }
 
+/**
+ * What instructions that keep some flags keep, as expressions of its own: the note of
+ * a carry word. So what none of them keeps is not made where the word was put off.
+ */
+interface Kept {
+  /** CF, in its place */
+  readonly cf?: I64;
+  /** AF, and what tells SF and PF from the result */
+  readonly low?: I64;
+}
+
+function borrow({ a, b }: Comparison): I64 {
+  return a.ltU(b).toI64U();
+}
+
 function signed({ size, a, b }: Comparison): readonly [I64, I64] {
   return [signExtend(a, size), signExtend(b, size)];
 }
@@ -183,9 +198,11 @@ export class Flags {
     const word = kept ? value.when(kept.isSet, kept.result) : value;
     this.f.do(this.state.store64(0, word, FLAG_RESULT));
   }
-  #setCarry(value: I64Like): void {
+  #setCarry(value: I64Like, note?: Comparison | Kept): void {
     const kept = this.#before;
-    const word = kept ? i64(value).when(kept.isSet, kept.carry) : value;
+    const word = kept ? i64(value).when(kept.isSet, kept.carry) : i64(value);
+    // What has no parts, a constant or a local, may stand for something else as well.
+    if (kept === undefined && word.kids.length > 0) word.note = note;
     this.f.do(this.state.store64(0, word, FLAG_CARRY));
   }
 
@@ -217,9 +234,7 @@ export class Flags {
   /** After `r = a - b`; below 64 bits `r` is not truncated. */
   sub(size: OpSize, a: I64, b: I64, r: I64): void {
     const carry = this.#borrows(size, a, b, r);
-    // What has no parts, a constant or a local, may stand for something else as well.
-    if (carry.kids.length > 0) carry.note = new Comparison(size, a, b);
-    this.#setCarry(carry);
+    this.#setCarry(carry, new Comparison(size, a, b));
     this.#setResult(signExtend(r, size));
   }
 
@@ -312,18 +327,29 @@ export class Flags {
   /** Sets CF (0 or 1) and OF (0 or 1), keeps AF, ZF, SF and PF. */
   setCfOf(cf: I32Like, of: I32Like): void {
     const c = this.f.let(toI64(cf));
-    this.#setCarry(
-      c.shl(63).or(c.xor(toI64(of)).shl(62))
-        .or(this.carry().and(AF_INVERT_BITS)),
-    );
+    const low = this.#low();
+    this.#setCarry(c.shl(63).or(c.xor(toI64(of)).shl(62)).or(low), { low });
   }
 
   /** After a product: CF and OF as given (0 or 1), the other four are kept. */
   product(exceeds: I64): void {
-    const kept = this.f.share(
-      this.carry().and(AF_INVERT_BITS),
-    );
-    this.#setCarry(exceeds.shl(63).or(kept));
+    const low = this.#low();
+    this.#setCarry(exceeds.shl(63).or(low), { low });
+  }
+
+  // What keeps AF, SF and PF.
+  #low(): I64 {
+    const carry = this.carry();
+    return (carry.note as Kept | undefined)?.low ??
+      this.f.share(carry.and(AF_INVERT_BITS));
+  }
+
+  // What keeps CF.
+  #cfBit(): I64 {
+    const carry = this.carry();
+    const { note } = carry;
+    if (note instanceof Comparison) return this.f.share(borrow(note).shl(63));
+    return (note as Kept | undefined)?.cf ?? this.f.share(carry.and(CF_BIT));
   }
 
   /** Sets CF (0 or 1) and keeps the other five. */
@@ -339,13 +365,12 @@ export class Flags {
    * Below 64 bits `r` is not truncated.
    */
   incDec(size: OpSize, a: I64, r: I64, dec: boolean): void {
-    const f = this.f;
-    const cf = f.let(this.carry().and(CF_BIT));
+    const cf = this.#cfBit();
     const top = BigInt.asIntN(64, 1n << BigInt(size - 1));
     const limit = dec ? i64(top) : i64(BigInt.asIntN(64, top - 1n));
     const of = zeroExtend(a, size).eq(zeroExtend(limit, size)).toI64U();
     const af = a.xor(r).shrU(1).and(AF_BIT);
-    this.#setCarry(cf.or(cf.shrU(1).xor(of.shl(62))).or(af));
+    this.#setCarry(cf.or(cf.shrU(1).xor(of.shl(62))).or(af), { cf });
     this.#setResult(signExtend(r, size));
   }
 
