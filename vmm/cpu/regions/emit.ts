@@ -13,6 +13,7 @@ import {
 import { ConstantFields, readFields } from "../fields.ts";
 import type { WantedHandler } from "../handlers.ts";
 import { REC_HANDLER, REC_LINK, SITE_OFFSET } from "../record.ts";
+import { countMore } from "../runtime/run.ts";
 import { STATUS } from "../runtime/traps.ts";
 import { reduceShape } from "../shape.ts";
 import { CODE_DROPPED, RECORD_STRIDE, RIP_BASE } from "../state.ts";
@@ -23,6 +24,8 @@ import { RegionFunction } from "./region_function.ts";
 import { Unsupported } from "./state_locals.ts";
 
 const PAGE = 4096;
+/** Entries that a slice spent in a region's loop counts for, about a fiftieth of `again`. */
+const ENTRIES_OF_SLICE = 2000;
 
 /** Thrown where a block was dropped meanwhile. */
 export class Changed extends Error {}
@@ -47,18 +50,26 @@ export interface RegionKind {
 class RegionEmitter {
   readonly #source: RecordSource;
   readonly #module: CpuModule;
+  readonly #head: Node;
   readonly #kind: RegionKind;
   readonly #f: RegionFunction;
   readonly #labels = new Map<Node, Label>();
 
-  constructor(source: RecordSource, module: CpuModule, kind: RegionKind) {
+  constructor(
+    source: RecordSource,
+    module: CpuModule,
+    head: Node,
+    kind: RegionKind,
+  ) {
     this.#source = source;
     this.#module = module;
+    this.#head = head;
     this.#kind = kind;
     this.#f = new RegionFunction(module, kind.isInPlace);
   }
 
-  emit(head: Node): RegionFunction {
+  emit(): RegionFunction {
+    const head = this.#head;
     this.#f.build(() => this.#tree(head));
     this.#f.begin(() => {
       if (this.#kind.isCounted) {
@@ -205,6 +216,12 @@ class RegionEmitter {
     jumpOut(x, rip);
   }
 
+  // A loop that ran for a whole slice.
+  #spent(): void {
+    if (!this.#kind.isCounted) return;
+    countMore(this.#module, this.#f, this.#head.start, ENTRIES_OF_SLICE);
+  }
+
   #offsetOf({ start }: Node): number {
     const { site } = readFields(this.#source.state, start);
     return site & SITE_OFFSET;
@@ -218,7 +235,7 @@ class RegionEmitter {
       f.movePage(to.page - node.page, x.shape.code);
       if (label === undefined) return this.#tree(to);
       f.joinFlags();
-      if (to.order <= node.order) f.settleLoop(() => rip);
+      if (to.order <= node.order) f.settleLoop(() => rip, () => this.#spent());
       else f.settleBudget();
       f.br(label);
     });
@@ -246,5 +263,5 @@ export function emitRegion(
   head: Node,
   kind: RegionKind,
 ): RegionFunction {
-  return new RegionEmitter(source, module, kind).emit(head);
+  return new RegionEmitter(source, module, head, kind).emit();
 }

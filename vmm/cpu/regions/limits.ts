@@ -61,7 +61,7 @@ export const DEFAULT_REGIONS: RegionOptions = {
   inPlace: false,
   share: 1 / 8,
   sync: false,
-  doublings: 10,
+  doublings: 3,
   patience: 40,
 };
 

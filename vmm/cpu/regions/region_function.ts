@@ -224,11 +224,16 @@ export class RegionFunction extends FunctionBuilder {
     this.owed = 0;
   }
 
-  /** Pays before a loop begins again at `rip`, or leaves for events. */
-  settleLoop(rip: () => I64): void {
+  /**
+   * Pays before a loop begins again at `rip`, or leaves for events.
+   *
+   * @param spent what is done where it leaves
+   */
+  settleLoop(rip: () => I64, spent: () => void): void {
     const left = this.#pay(i32(this.owed));
     this.owed = 0;
     this.rarely(isSpent(this.#module, left), () => {
+      spent();
       this.set(this.#owed, i32(0));
       super.do(this.#module.state.store64(0, rip(), RIP));
       this.set(this.#status, i32(STATUS.EVENTS));

@@ -7,7 +7,7 @@ import { REC_HANDLER, REC_OPERAND } from "../record.ts";
 import type { RegionCompiler } from "./compiler.ts";
 import { type GrownRegion, growRegion, type GrowthSource } from "./growth.ts";
 import type { RegionOptions } from "./limits.ts";
-import { emitBatch } from "./plan.ts";
+import { emitBatch, type RegionPlan } from "./plan.ts";
 
 /** What the tier needs of the engine. */
 export interface TierHost extends GrowthSource {
@@ -21,8 +21,7 @@ export interface TierHost extends GrowthSource {
 interface Region {
   readonly head: Block;
   readonly blocks: readonly Block[];
-  /** nodes of its graph */
-  readonly size: number;
+  readonly plan: RegionPlan;
   /** what its head's first record had before */
   readonly handler: number;
 }
@@ -54,6 +53,12 @@ export type RegionObserver = (statistics: RegionStatistics) => void;
 
 /** Executions until a block that could not be compiled is looked at again. */
 const NEVER = 0x7fffffff;
+
+// Whether a region is worth compiling, after the one that its head has.
+function isBetter({ plan }: GrownRegion, old: Region | undefined): boolean {
+  return old === undefined || (old.plan.isInPlace && !plan.isInPlace) ||
+    plan.nodes.length > old.plan.nodes.length;
+}
 
 /** Compiles what is hot. */
 export class RegionTier {
@@ -125,7 +130,7 @@ export class RegionTier {
     const limits = isAgain ? this.#options : this.#options.small;
     const isHot = (block: Block) => this.#isHot(block);
     const grown = growRegion(this.#host, limits, block, isHot, !isAgain);
-    if (grown.plan.nodes.length > (old?.size ?? 0)) this.#grown.push(grown);
+    if (isBetter(grown, old)) this.#grown.push(grown);
     if (this.#grown.length >= this.#options.batch) this.#compile();
     this.#spent(start);
   }
@@ -264,7 +269,7 @@ export class RegionTier {
     const old = this.#regions.get(head);
     if (old !== undefined) this.#forget(old);
     const handler = old?.handler ?? state.getInt32(at, true);
-    const region = { head, blocks, size: plan.nodes.length, handler };
+    const region = { head, blocks, plan, handler };
     state.setInt32(at, index, true);
     if (plan.isCounted) this.#setCount(head, this.#options.again);
     this.#regions.set(head, region);

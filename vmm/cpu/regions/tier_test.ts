@@ -152,3 +152,14 @@ Deno.test("a region that is entered often is compiled again, with what it calls"
   const { regions, live } = machine.cpu.statistics.regions!;
   assert(regions > live, `${regions} regions, of which ${live} live`);
 });
+
+Deno.test("a region that loops for long is compiled again, with registers in locals", () => {
+  const small = { blocks: 1, instructions: 64, calls: 0, inPlace: true };
+  const machine = machineWith({ ...EAGER, small }, LOOP);
+  const loops = 1_000_000;
+  machine.set({ RCX: loops });
+  assertEquals(machine.runToException(4 * loops).vector, VECTOR.UD);
+  assertEquals(machine.get("RAX"), 3n * BigInt(loops));
+  const { regions, live } = machine.cpu.statistics.regions!;
+  assert(regions > live, `${regions} regions, of which ${live} live`);
+});

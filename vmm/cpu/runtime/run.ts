@@ -292,6 +292,18 @@ export function spend(
   });
 }
 
+/** Counts as so many executions of what begins at a record; the last is still to come. */
+export function countMore(
+  { state }: CpuModule,
+  f: FunctionBuilder,
+  record: number,
+  executions: number,
+): void {
+  const left = f.let(state.load32(record, REC_OPERAND).sub(executions));
+  const kept = left.when(left.gtS(1), i32(1));
+  f.do(state.store32(record, kept, REC_OPERAND));
+}
+
 /**
  * Counts an execution of what begins at a record; where it was the last before that is
  * hot, `leave` is given the status to leave with.
