@@ -40,24 +40,27 @@ export interface RegionOptions extends RegionLimits {
 /**
  * The options where nothing else is asked for.
  *
- * Emitting a region and V8's optimizing it cost about 1.4 µs a byte, 5 ms for a small
- * one, and threaded code takes 70 ns for a block: so a block must run some ten thousand
- * times before that pays. With a threshold of 1000 a boot took a quarter longer, since
- * V8's threads and the processor's wanted the same two cores; with 16,000 what is hot
- * waits too long.
+ * Emitting a region costs about 0.3 µs a byte and V8's optimizing it 0.4 with registers
+ * in memory, 0.8 with registers in locals; an instruction comes to some 200 bytes, and
+ * threaded code takes 70 ns for a block. With a threshold of 2000 V8's threads want the
+ * core that the processor runs on; with 16,000 what is hot waits too long.
  *
- * Regions that follow calls are three times as large: worth it in what is entered often
- * (a recursive function takes 0.6 of the time), not in what runs for a moment. Batches
- * that wait for 40 looks are four times as large as with 10, and modules fewer.
+ * So regions begin small, in memory, and without the functions that they call: following
+ * one call each doubled the bytes. One that is entered 100,000 times, or loops for long,
+ * is grown again with locals, which takes a third of the time to run (muldiv 0.05 s, 0.21
+ * before). Twice as large as here gains nothing and costs 40 MiB.
+ *
+ * A page's code is dropped a few times while a kernel patches itself: with ten doublings
+ * of the threshold a hundred of its hottest blocks were never compiled.
  */
 export const DEFAULT_REGIONS: RegionOptions = {
   threshold: 8000,
   again: 100_000,
   small: { blocks: 8, instructions: 60, calls: 0, inPlace: true },
   batch: 32,
-  blocks: 32,
-  instructions: 400,
-  calls: 4,
+  blocks: 16,
+  instructions: 200,
+  calls: 3,
   inPlace: false,
   share: 1 / 8,
   sync: false,
