@@ -1,7 +1,13 @@
 // Memory 0 as a region sees it, however it keeps the registers.
 
 import type { FLAG_CARRY, FLAG_RESULT } from "../state.ts";
-import { type Expr, type I64, type Memory, Stmt } from "../wasm/mod.ts";
+import {
+  type Expr,
+  type I64,
+  type Memory,
+  Stmt,
+  type Width,
+} from "../wasm/mod.ts";
 import type { Origins } from "./origins.ts";
 
 /** The two words of the lazy flags. */
@@ -16,6 +22,14 @@ export class FlagStore extends Stmt {
   constructor(readonly word: FlagWord, readonly value: I64) {
     super([], []);
   }
+}
+
+/** The low bytes of a value, zero-extended. */
+export function lowBytes(value: I64, width: Width): I64 {
+  if (width === 8) return value;
+  return width === 4
+    ? value.toI32().toI64U()
+    : value.and(width === 2 ? 0xffff : 0xff);
 }
 
 /** What is known of registers at a place in the code. */

@@ -18,6 +18,7 @@ import { Origins } from "./origins.ts";
 import {
   FlagStore,
   type FlagWord,
+  lowBytes,
   type RegionState,
   type RegistersMark,
 } from "./region_state.ts";
@@ -53,11 +54,9 @@ export class StateInPlace extends Memory<"i32"> implements RegionState {
 
   override load(width: Width, address: I32Like, offset = 0): I64 {
     const known = this.#known(address, offset);
-    if (known === undefined) return super.load(width, address, offset);
-    if (width === 8) return known;
-    return width === 4
-      ? known.toI32().toI64U()
-      : known.and(width === 2 ? 0xffff : 0xff);
+    return known === undefined
+      ? super.load(width, address, offset)
+      : lowBytes(known, width);
   }
 
   override load32(address: I32Like, offset = 0): I32 {

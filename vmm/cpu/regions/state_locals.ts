@@ -29,6 +29,7 @@ import { Origins } from "./origins.ts";
 import {
   FlagStore,
   type FlagWord,
+  lowBytes,
   type RegionState,
   type RegistersMark,
 } from "./region_state.ts";
@@ -149,12 +150,7 @@ export class StateLocals extends VectorLocals implements RegionState {
   override load(width: Width, address: I32Like, offset = 0): I64 {
     const at = this.#localAt(address, offset);
     if (at === undefined) return super.load(width, address, offset);
-    const word = this.#get(at & ~7);
-    const shifted = word.shrU(8 * (at & 7));
-    if (width === 8) return shifted;
-    return width === 4
-      ? shifted.toI32().toI64U()
-      : shifted.and(width === 2 ? 0xffff : 0xff);
+    return lowBytes(this.#get(at & ~7).shrU(8 * (at & 7)), width);
   }
 
   override load32(address: I32Like, offset = 0): I32 {
