@@ -76,7 +76,7 @@ async function compile(
       "--no-check",
       "--unstable-worker-options",
       // A heap for each thread grows to what its youngest objects may take.
-      "--v8-flags=--max-semi-space-size=4",
+      "--v8-flags=--max-semi-space-size=2",
       ...permissions,
       ...workers.flatMap((path) => ["--include", path]),
       "--output",
