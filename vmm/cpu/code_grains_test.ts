@@ -2,9 +2,9 @@
 
 import { assertEquals } from "@std/assert";
 import { CodeGrains, type PageRange } from "./code_grains.ts";
-import { createStateMemory } from "./engine.ts";
 import {
   CODE_GRAINS,
+  createStateMemory,
   GRAIN_BITS,
   GRAIN_BYTES,
   GRAINS_BITS,
