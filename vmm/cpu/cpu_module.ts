@@ -156,7 +156,7 @@ export class CpuModule {
   seenThrough(
     state: Memory<"i32">,
     spend: (count: I32) => void,
-    pages: KnownPages,
+    pages: KnownPages | undefined,
   ): CpuModule {
     const seen = Object.create(CpuModule.prototype) as CpuModule;
     return Object.assign(seen, this, { state, spend, pages });

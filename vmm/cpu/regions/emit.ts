@@ -20,12 +20,11 @@ import { CODE_DROPPED, RECORD_STRIDE, RIP_BASE } from "../state.ts";
 import * as steps from "../steps.ts";
 import { i32, type I64, type Label, MOSTLY } from "../wasm/mod.ts";
 import { isPageKnown, type Node } from "./graph.ts";
+import { ENTRIES_OF_SLICE } from "./limits.ts";
 import { RegionFunction } from "./region_function.ts";
 import { Unsupported } from "./state_locals.ts";
 
 const PAGE = 4096;
-/** Entries that a slice spent in a region's loop counts for, about a fiftieth of `again`. */
-const ENTRIES_OF_SLICE = 2000;
 
 /** Thrown where a block was dropped meanwhile. */
 export class Changed extends Error {}

@@ -68,6 +68,12 @@ export const DEFAULT_REGIONS: RegionOptions = {
   patience: 40,
 };
 
+/**
+ * Entries that a slice of 20,000 instructions spent in a region's loop counts for: a loop
+ * is hot after fifty, a million instructions, which take it some milliseconds.
+ */
+export const ENTRIES_OF_SLICE = 2000;
+
 /** Compiles every block when it is first executed. */
 export const FORCED_REGIONS: RegionOptions = {
   ...DEFAULT_REGIONS,

@@ -15,14 +15,7 @@ import {
   jumpEntry,
 } from "../runtime/run.ts";
 import { STATUS } from "../runtime/traps.ts";
-import {
-  BUDGET,
-  FLAG_CARRY,
-  FLAG_RESULT,
-  JUMP_RECORD,
-  RIP,
-  RIP_BASE,
-} from "../state.ts";
+import { BUDGET, JUMP_RECORD, RIP, RIP_BASE } from "../state.ts";
 import {
   type Expr,
   expr,
@@ -43,6 +36,7 @@ import {
 import { effectOf } from "./effects.ts";
 import { BlockPages, type PagesMark } from "./pages.ts";
 import {
+  FLAG_WORDS,
   FlagStore,
   type FlagWord,
   type RegionState,
@@ -51,11 +45,9 @@ import {
 import { StateInPlace } from "./state_in_place.ts";
 import { isPure, localsOf, StateLocals, Unsupported } from "./state_locals.ts";
 
-const FLAG_WORDS: readonly FlagWord[] = [FLAG_RESULT, FLAG_CARRY];
-
 /** What is known at a place in the code. */
 interface Known {
-  readonly pages: PagesMark;
+  readonly pages: PagesMark | undefined;
   readonly registers: RegistersMark;
 }
 
@@ -69,7 +61,8 @@ export class RegionFunction extends FunctionBuilder {
   /** Whether the instruction so far may have written guest memory. */
   hasWritten = false;
   readonly #state: RegionState;
-  readonly #pages: BlockPages;
+  // Not where registers are in place: addresses come from memory, and tell nothing.
+  readonly #pages: BlockPages | undefined;
   readonly #module: CpuModule;
   readonly #isInPlace: boolean;
   #record!: Var<"i32">;
@@ -93,15 +86,18 @@ export class RegionFunction extends FunctionBuilder {
     this.#module = module;
     this.#isInPlace = isInPlace;
     const isStraight = () => this.depth === this.#base && !this.#isDirect;
-    this.#state = isInPlace
-      ? new StateInPlace()
-      : new StateLocals(this, isStraight);
-    this.#pages = new BlockPages(
-      this,
-      module.state,
-      this.#state.origins,
-      () => !isInPlace && isStraight(),
-    );
+    if (isInPlace) {
+      this.#state = new StateInPlace();
+    } else {
+      const state = new StateLocals(this, isStraight);
+      this.#state = state;
+      this.#pages = new BlockPages(
+        this,
+        module.state,
+        state.origins,
+        isStraight,
+      );
+    }
     const spend = (count: I32) => this.#spend(count);
     this.cpu = module.seenThrough(this.#state, spend, this.#pages);
   }
@@ -213,7 +209,7 @@ export class RegionFunction extends FunctionBuilder {
 
   /** Begins a block: what it leaves undone pays for the blocks before it. */
   beginBlock(): void {
-    this.#pages.forget();
+    this.#pages?.forget();
     this.#state.beginBlock();
     this.set(this.#owed, i32(this.owed));
   }
@@ -269,11 +265,11 @@ export class RegionFunction extends FunctionBuilder {
   }
 
   #mark(): Known {
-    return { pages: this.#pages.mark(), registers: this.#state.mark() };
+    return { pages: this.#pages?.mark(), registers: this.#state.mark() };
   }
 
   #goBack({ pages, registers }: Known): void {
-    this.#pages.rewind(pages);
+    if (pages !== undefined) this.#pages?.rewind(pages);
     this.#state.rewind(registers);
   }
 
@@ -504,7 +500,7 @@ export class RegionFunction extends FunctionBuilder {
     if (effect === undefined) throw new Unsupported(callee.name);
     if (effect !== "pure") {
       this.showFlags();
-      this.#pages.forget();
+      this.#pages?.forget();
     }
     if (effect === "writes") this.hasWritten = true;
     const results = super.call(callee, ...values);

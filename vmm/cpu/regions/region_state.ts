@@ -1,6 +1,6 @@
 // Memory 0 as a region sees it, however it keeps the registers.
 
-import type { FLAG_CARRY, FLAG_RESULT } from "../state.ts";
+import { FLAG_CARRY, FLAG_RESULT } from "../state.ts";
 import {
   type Expr,
   type I64,
@@ -8,10 +8,12 @@ import {
   Stmt,
   type Width,
 } from "../wasm/mod.ts";
-import type { Origins } from "./origins.ts";
 
 /** The two words of the lazy flags. */
 export type FlagWord = typeof FLAG_RESULT | typeof FLAG_CARRY;
+
+/** Both of them. */
+export const FLAG_WORDS: readonly FlagWord[] = [FLAG_RESULT, FLAG_CARRY];
 
 /** A write of a flag word, which the function may put off: see `RegionFunction`. */
 export class FlagStore extends Stmt {
@@ -39,8 +41,6 @@ export type RegistersMark = ReadonlyMap<number, number>;
 export interface RegionState extends Memory<"i32"> {
   /** Flag words that were put off, by address. */
   readonly pending: Map<FlagWord, I64>;
-  /** Where values come from. */
-  readonly origins: Origins;
   /** Assigns a word now. */
   assign(at: number, value: Expr): Stmt;
   /** Sets the base of RIP here, if it is kept; its word in memory 0 is the caller's. */

@@ -2,7 +2,7 @@
 // there is nothing to store on the way out or where an access faults, and V8 has few
 // values to keep. It compiles such a region in half the time. Flags are put off here, too.
 
-import { FLAG_CARRY, FLAG_RESULT, ZERO } from "../state.ts";
+import { ZERO } from "../state.ts";
 import {
   type Expr,
   type I32,
@@ -14,8 +14,8 @@ import {
   type Stmt,
   type Width,
 } from "../wasm/mod.ts";
-import { Origins } from "./origins.ts";
 import {
+  FLAG_WORDS,
   FlagStore,
   type FlagWord,
   lowBytes,
@@ -25,12 +25,10 @@ import {
 import { constantAddress, Unsupported } from "./vector_locals.ts";
 
 const NOTHING: RegistersMark = new Map();
-const FLAG_WORDS: readonly FlagWord[] = [FLAG_RESULT, FLAG_CARRY];
 
 /** Memory 0 with registers in it. */
 export class StateInPlace extends Memory<"i32"> implements RegionState {
   readonly pending = new Map<FlagWord, I64>();
-  readonly origins = new Origins();
 
   constructor() {
     super(0, "i32");

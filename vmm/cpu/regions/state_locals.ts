@@ -66,6 +66,7 @@ const MASKS: Readonly<Record<Width, I64>> = {
 export class StateLocals extends VectorLocals implements RegionState {
   readonly #words = new Map<number, Word>();
   readonly pending = new Map<FlagWord, I64>();
+  /** Where values come from. */
   readonly origins = new Origins();
   /** How many low bits of registers may be set, where that is less than all. */
   #bits = new Map<number, number>();
