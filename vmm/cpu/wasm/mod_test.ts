@@ -4,6 +4,7 @@ import {
   bitsOf,
   f64,
   type FuncRef,
+  FunctionBuilder,
   FunctionTable,
   i32,
   i64,
@@ -45,6 +46,24 @@ Deno.test("module: arithmetic, loops and variables", () => {
     }),
   );
   assertEquals(instantiate(m).sum(10), 45);
+});
+
+Deno.test("module: functions of the same code are one where that is wanted", () => {
+  const m = new ModuleBuilder();
+  const adding = (n: number, result: "i32" | "i64" = "i32") => {
+    const f = new FunctionBuilder(m, { params: [result], results: [result] });
+    f.return(f.param(0, result).add(n));
+    return f;
+  };
+  const first = m.addOnce("first", adding(1));
+  const other = m.addOnce("other", adding(2));
+  assertEquals(m.addOnce("again", adding(1)), first);
+  const wide = m.addOnce("wide", adding(1, "i64"));
+  assertEquals(new Set([first, other, wide].map((f) => f.index)).size, 3);
+  for (const ref of [first, other, wide]) m.export(ref);
+  const exports = instantiate(m);
+  assertEquals([exports.first(1), exports.other(1)], [2, 3]);
+  assertEquals(exports.wide(1n), 2n);
 });
 
 Deno.test("module: switch picks its case and the default", () => {

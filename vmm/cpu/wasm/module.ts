@@ -67,6 +67,9 @@ interface Body {
   readonly hints: readonly HintAt[];
 }
 
+// Every byte is a character of its own.
+const LATIN = new TextDecoder("latin1");
+
 /** Builds the binary of one module. */
 export class ModuleBuilder {
   readonly #types = new Map<number, number>();
@@ -74,6 +77,7 @@ export class ModuleBuilder {
   readonly #imports: Import[] = [];
   readonly #functions: Defined[] = [];
   readonly #bodies = new Writer(1 << 12);
+  readonly #once = new Map<string, FuncRef>();
   readonly #exports: FuncRef[] = [];
   readonly #elements: { offset: number; functions: FuncRef[] }[] = [];
   #table: Table | undefined;
@@ -226,6 +230,22 @@ export class ModuleBuilder {
     const entry = this.#functions[ref.index - this.#importedFunctions]!;
     entry.body = this.#encodeBody(body);
     return ref;
+  }
+
+  /** As `add`; where a function of the same code was added so, that is answered. */
+  addOnce(name: string, body: FunctionBuilder): FuncRef {
+    const ref = this.add(name, body);
+    const { from, to } = this.#functions.at(-1)!.body!;
+    const code = LATIN.decode(this.#bodies.bytes.subarray(from, to));
+    const key = `${this.typeIndex(ref.type)} ${code}`;
+    const known = this.#once.get(key);
+    if (known === undefined) {
+      this.#once.set(key, ref);
+      return ref;
+    }
+    this.#functions.pop();
+    this.#bodies.cut(from);
+    return known;
   }
 
   /** Announces and defines a function. */
