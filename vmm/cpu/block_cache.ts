@@ -54,6 +54,8 @@ export interface CodeSource extends DecodingSource {
   nextPage(): number | undefined;
   /** executions after which a block that begins there is hot; 0: never counted */
   threshold(offset: number, mode: number): number;
+  /** table index of the handler for two records in a row, if there is one */
+  fused(first: number, second: number): number | undefined;
   /** is told of a block that is dropped */
   dropped(block: Block): void;
 }
@@ -206,6 +208,20 @@ export class BlockCache {
     return this.#finish(crossing, pages, offset, mode, limit);
   }
 
+  // Gives pairs of records from `#next` on their fused handlers.
+  #fuse(end: number): void {
+    const { words } = this.#source;
+    const at = (record: number) => (record + REC_HANDLER) >> 2;
+    let first = this.#next;
+    for (; first < end; first += RECORD_STRIDE) {
+      const second = first + RECORD_STRIDE;
+      const fused = this.#source.fused(words[at(first)]!, words[at(second)]!);
+      if (fused === undefined) continue;
+      words[at(first)] = fused;
+      first = second;
+    }
+  }
+
   #finish(
     writer: BlockWriter,
     pages: readonly number[],
@@ -214,6 +230,7 @@ export class BlockCache {
     limit: number,
   ): Block {
     writer.close();
+    this.#fuse(writer.bodyEnd);
     const block: Block = {
       start: this.#next,
       end: writer.end,

@@ -32,7 +32,7 @@ import {
   TLB_WRITE,
 } from "./state.ts";
 import { MODE } from "./mode.ts";
-import { RECORD_STRIDE, SITE_OFFSET, SITE_STACK } from "./record.ts";
+import { SITE_OFFSET, SITE_STACK } from "./record.ts";
 import {
   expr,
   type FunctionBuilder,
@@ -710,14 +710,15 @@ export const SEGMENT_SLOTS = [ES, CS, SS, DS, FS, GS] as const;
 
 /** How threaded code goes on. */
 export class ThreadedContinuation implements Continuation {
+  /** @param following the record to go on at */
   constructor(
     readonly cpu: CpuModule,
     readonly f: FunctionBuilder,
-    readonly record: I32,
+    readonly following: I32,
   ) {}
 
   next(): void {
-    goTo(this.cpu, this.f, this.f.let(this.record.add(RECORD_STRIDE)));
+    goTo(this.cpu, this.f, this.f.let(this.following));
   }
 
   branch(x: Emitter): void {

@@ -5,6 +5,7 @@
 import { type Code } from "iced-x86";
 import { type Block, BlockCache, type CodeSource } from "./block_cache.ts";
 import { IMPORT_MODULE } from "./cpu_module.ts";
+import { pairKey } from "./fused_pairs.ts";
 import type { Definition } from "./form.ts";
 import type { CodeKeeper, GuestMemory } from "./guest_memory.ts";
 import {
@@ -131,6 +132,7 @@ export class Engine implements CodeSource, CodeKeeper, TierHost {
   readonly #table = new FunctionTable(HANDLER_TYPE, FIRST_FREE_HANDLER);
   readonly #imports: WebAssembly.ModuleImports;
   readonly #handlers: Map<string, number>;
+  readonly #fused: ReadonlyMap<number, number>;
   readonly #compiler: RegionCompiler | undefined;
   readonly #byDefinition = new Map<Definition, Map<number, number>>();
   readonly #byIndex: (WantedHandler | undefined)[] = [];
@@ -150,7 +152,8 @@ export class Engine implements CodeSource, CodeKeeper, TierHost {
     this.state = new DataView(stateMemory.buffer);
     this.words = new Int32Array(stateMemory.buffer);
     this.quads = new BigInt64Array(stateMemory.buffer);
-    const { module, handlers } = getRuntimeModule();
+    const { module, handlers, fused } = getRuntimeModule();
+    this.#fused = fused;
     this.#handlers = new Map(handlers);
     this.#imports = {
       state: stateMemory,
@@ -232,12 +235,25 @@ export class Engine implements CodeSource, CodeKeeper, TierHost {
       index = this.#handlerNamed(definition, shape);
       byShape.set(number, index);
       if (this.#byIndex[index] === undefined) {
-        const made = { definition, shape };
-        this.#byIndex[index] = made;
-        this.#compiler?.learn(index, made);
+        this.#made(index, { definition, shape });
       }
     }
     return index;
+  }
+
+  fused(first: number, second: number): number | undefined {
+    const key = pairKey(first, second);
+    const index = key === undefined ? undefined : this.#fused.get(key);
+    // Whoever reads records sees the first of the two.
+    if (index !== undefined && this.#byIndex[index] === undefined) {
+      this.#made(index, this.#byIndex[first]!);
+    }
+    return index;
+  }
+
+  #made(index: number, made: WantedHandler): void {
+    this.#byIndex[index] = made;
+    this.#compiler?.learn(index, made);
   }
 
   #handlerNamed(definition: Definition, shape: Shape): number {

@@ -36,33 +36,37 @@ export interface Fields {
 export class RecordFields implements Fields {
   /**
    * @param state memory 0
-   * @param record address of the record
+   * @param at where the record lies, but for the offset
    */
-  constructor(readonly state: Memory<"i32">, readonly at: I32) {}
+  constructor(
+    readonly state: Memory<"i32">,
+    readonly at: I32,
+    readonly offset: number,
+  ) {}
 
   record(): I32 {
-    return this.at;
+    return this.at.add(this.offset);
   }
   operand(n: number): I32 {
-    return this.state.load32(this.at, REC_OPERAND + 4 * n);
+    return this.state.load32(this.at, this.offset + REC_OPERAND + 4 * n);
   }
   imm(): I64 {
-    return this.state.load64(this.at, REC_IMM);
+    return this.state.load64(this.at, this.offset + REC_IMM);
   }
   disp(): I64 {
-    return this.state.load32S(this.at, REC_DISP);
+    return this.state.load32S(this.at, this.offset + REC_DISP);
   }
   link(): I32 {
-    return this.state.load32(this.at, REC_LINK);
+    return this.state.load32(this.at, this.offset + REC_LINK);
   }
   site(): I32 {
-    return this.state.load16(this.at, REC_SITE);
+    return this.state.load16(this.at, this.offset + REC_SITE);
   }
   length(): I32 {
-    return this.state.load8(this.at, REC_LENGTH);
+    return this.state.load8(this.at, this.offset + REC_LENGTH);
   }
   count(): I32 {
-    return this.state.load8(this.at, REC_COUNT);
+    return this.state.load8(this.at, this.offset + REC_COUNT);
   }
 }
 

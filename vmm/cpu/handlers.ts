@@ -4,10 +4,12 @@
 // the rest are built when a block first needs them.
 
 import { CpuModule } from "./cpu_module.ts";
-import { Emitter, ThreadedContinuation } from "./emitter.ts";
+import { type Continuation, Emitter, ThreadedContinuation } from "./emitter.ts";
 import { RecordFields } from "./fields.ts";
 import type { Definition } from "./form.ts";
-import { HANDLER_TYPE } from "./record.ts";
+import { FirstContinuation, FusedFunction } from "./fusion.ts";
+import { type FusedPair, fusedPairs, pairKey } from "./fused_pairs.ts";
+import { HANDLER_TYPE, RECORD_STRIDE } from "./record.ts";
 import { PLAIN, reduceShape, type Shape, shapeKey } from "./shape.ts";
 import { type FuncRef, FunctionBuilder } from "./wasm/mod.ts";
 import { COMMON_DEFINITIONS } from "./forms/mod.ts";
@@ -18,24 +20,50 @@ export function handlerKey(definition: Definition, shape: Shape): string {
   return `${definition.name}|${shapeKey(reduceShape(shape, definition.axes))}`;
 }
 
-/** Emits the handler of a definition in a shape. */
-function emitHandler(
+// Emits what the record at an offset from the handler's does.
+function emitRecord(
   cpu: CpuModule,
-  definition: Definition,
-  shape: Shape,
-): FunctionBuilder {
-  const f = new FunctionBuilder(cpu.m, HANDLER_TYPE);
-  const record = f.param(0, "i32");
+  f: FunctionBuilder,
+  { definition, shape }: WantedHandler,
+  offset: number,
+  continuation: Continuation,
+): Emitter {
   const x = new Emitter(
     cpu,
     f,
-    new RecordFields(cpu.state, record),
+    new RecordFields(cpu.state, f.param(0, "i32"), offset),
     reduceShape(shape, definition.axes),
     definition.operands,
-    new ThreadedContinuation(cpu, f, record),
+    continuation,
   );
   definition.define(x);
-  if (!definition.ends) x.next();
+  return x;
+}
+
+/** Emits a handler. */
+function emitHandler(cpu: CpuModule, wanted: WantedHandler): FunctionBuilder {
+  const f = new FunctionBuilder(cpu.m, HANDLER_TYPE);
+  const next = f.param(0, "i32").add(RECORD_STRIDE);
+  const goesOn = new ThreadedContinuation(cpu, f, next);
+  const x = emitRecord(cpu, f, wanted, 0, goesOn);
+  if (!wanted.definition.ends) x.next();
+  return f;
+}
+
+/** Emits the handler that does what two in a row do. */
+function emitFused(
+  cpu: CpuModule,
+  [first, second]: FusedPair,
+): FunctionBuilder {
+  const f = new FusedFunction(cpu);
+  const record = f.param(0, "i32");
+  const then = record.add(RECORD_STRIDE);
+  emitRecord(cpu, f, first, 0, new FirstContinuation(cpu, f, then));
+  f.enterSecond(then);
+  const next = record.add(2 * RECORD_STRIDE);
+  const goesOn = new ThreadedContinuation(cpu, f, next);
+  const x = emitRecord(cpu, f, second, RECORD_STRIDE, goesOn);
+  if (!second.definition.ends) x.next();
   return f;
 }
 
@@ -66,6 +94,8 @@ export interface RuntimeModule {
   readonly module: WebAssembly.Module;
   /** table indices of its handlers */
   readonly handlers: ReadonlyMap<string, number>;
+  /** those of fused handlers, by `pairKey` */
+  readonly fused: ReadonlyMap<number, number>;
 }
 
 let runtimeModule: RuntimeModule | undefined;
@@ -81,21 +111,64 @@ export function adoptRuntimeModule(built: RuntimeModule): void {
   runtimeModule ??= built;
 }
 
-function buildRuntimeModule(): RuntimeModule {
-  const cpu = new CpuModule("runtime");
-  defineRuntime(cpu);
+/**
+ * What the table begins with. Many instructions do the same by their records: short
+ * and long branches, both encodings of a move. They share a handler where both end
+ * their block or neither does, which is told by what a handler was made from.
+ */
+class TableEntries {
+  readonly functions: FuncRef[] = [];
+  readonly #indices = new Map<number, number>();
+
+  /** The index of a function. */
+  add(ref: FuncRef, ends: boolean): number {
+    const key = 2 * ref.index + Number(ends);
+    const known = this.#indices.get(key);
+    if (known !== undefined) return known;
+    const index = this.functions.push(ref) - 1;
+    this.#indices.set(key, index);
+    return index;
+  }
+}
+
+function addCommon(cpu: CpuModule, entries: TableEntries): Map<string, number> {
   const handlers = new Map<string, number>();
-  const functions: FuncRef[] = [];
   for (const definition of COMMON_DEFINITIONS) {
     for (const shape of commonShapes(definition)) {
       const key = handlerKey(definition, shape);
       if (handlers.has(key)) continue;
-      handlers.set(key, functions.length);
-      functions.push(cpu.m.add(key, emitHandler(cpu, definition, shape)));
+      const body = emitHandler(cpu, { definition, shape });
+      const ref = cpu.m.addOnce(key, body);
+      handlers.set(key, entries.add(ref, definition.ends));
     }
   }
-  cpu.m.elements(0, functions);
-  return { module: new WebAssembly.Module(cpu.m.encode()), handlers };
+  return handlers;
+}
+
+function addFused(
+  cpu: CpuModule,
+  entries: TableEntries,
+  handlers: ReadonlyMap<string, number>,
+): Map<number, number> {
+  const indexOf = ({ definition, shape }: WantedHandler) =>
+    handlers.get(handlerKey(definition, shape))!;
+  const fused = new Map<number, number>();
+  for (const pair of fusedPairs()) {
+    const ref = cpu.m.addOnce("fused", emitFused(cpu, pair));
+    const key = pairKey(indexOf(pair[0]), indexOf(pair[1]))!;
+    fused.set(key, entries.add(ref, false));
+  }
+  return fused;
+}
+
+function buildRuntimeModule(): RuntimeModule {
+  const cpu = new CpuModule("runtime");
+  defineRuntime(cpu);
+  const entries = new TableEntries();
+  const handlers = addCommon(cpu, entries);
+  const fused = addFused(cpu, entries, handlers);
+  cpu.m.elements(0, entries.functions);
+  return { module: new WebAssembly.Module(cpu.m.encode()), handlers, fused };
 }
 
 /** A handler that is wanted in the table. */
@@ -118,7 +191,7 @@ export function buildHandlers(
   const known = batches.get(key);
   if (known !== undefined) return known;
   const cpu = new CpuModule("code");
-  const bodies = wanted.map((w) => emitHandler(cpu, w.definition, w.shape));
+  const bodies = wanted.map((w) => emitHandler(cpu, w));
   // The functions come after all that their bodies import.
   const functions = bodies.map((body) => cpu.m.add("handler", body));
   cpu.m.elements(first, functions);

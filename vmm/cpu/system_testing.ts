@@ -17,10 +17,12 @@ import {
 
 // --- Assembler ---------------------------------------------------------------------
 
-/** A memory operand: a displacement and, maybe, a base register. */
+/** A memory operand: a displacement and, maybe, registers. */
 export interface Mem {
   readonly disp: number;
   readonly base?: keyof typeof Register;
+  readonly index?: keyof typeof Register;
+  readonly segment?: keyof typeof Register;
 }
 
 /** An operand: a register's name, an immediate or target, memory. */
@@ -30,15 +32,15 @@ export type Arg = keyof typeof Register | number | bigint | Mem;
 export type Op = readonly [keyof typeof Code, ...Arg[]];
 
 function memoryOf(m: Mem, bits: number): MemoryOperand {
-  const base = m.base === undefined ? Register.None : Register[m.base];
+  const register = (name: keyof typeof Register = "None") => Register[name];
   return new MemoryOperand(
-    base,
-    Register.None,
+    register(m.base),
+    register(m.index),
     1,
     BigInt(m.disp),
     m.base === undefined ? bits / 8 : 1,
     false,
-    Register.None,
+    register(m.segment),
   );
 }
 
