@@ -167,11 +167,12 @@ export class BlockWriter {
     let address: ModeSize = this.#code;
     let site = this.#site;
     const operands = form.operands;
+    const isIgnored = form.access === "ignored";
     for (let n = 0; n < operands.length; n++) {
       const kind = instruction.opKind(n);
       if (operands[n]!.kind === "implied") {
         address = impliedAddress(instruction, kind, this.#code);
-      } else if (kind === OpKind.Memory) {
+      } else if (kind === OpKind.Memory && !isIgnored) {
         address = addressSize(instruction, this.#code);
         memory = this.#memoryShape(instruction, form, address);
         if (isOnStack(instruction, this.#code)) site |= SITE_STACK;
@@ -191,7 +192,7 @@ export class BlockWriter {
         ? "repe"
         : "none",
     };
-    const at = this.#record(form, shape);
+    const at = this.#record(isIgnored ? steps.NOTHING : form, shape);
     this.#source.state.setUint16(at + REC_SITE, site, true);
     for (let n = 0; n < operands.length; n++) {
       if (operands[n]!.kind === "implied") this.#implied(at, n, instruction);

@@ -17,9 +17,10 @@ export interface FormOptions {
   /**
    * the accesses to its memory operand, for segment checks: default read. With
    * `none` and `offset` the address is without its segment; `offset` puts the
-   * segment's slot into field 2, for a definition that applies it itself
+   * segment's slot into field 2, for a definition that applies it itself. `ignored`
+   * is for what does nothing: no operand of it is looked at
    */
-  readonly access?: "read" | "write" | "update" | "none" | "offset";
+  readonly access?: "read" | "write" | "update" | "none" | "offset" | "ignored";
 }
 
 /**
@@ -66,6 +67,11 @@ export function form(
     unit: options.unit ?? "integer",
     access: options.access ?? "read",
   };
+}
+
+/** Makes forms of instructions that do nothing, as `steps.NOTHING` does. */
+export function nothing(names: readonly string[]): Form[] {
+  return names.map((name) => form(name, () => {}, { access: "ignored" }));
 }
 
 /** Makes forms that share a definition. */

@@ -2,7 +2,7 @@
 // each other. On a kernel's boot and under programs they save a quarter of the tail calls
 // of threaded code; twice as many save a thirtieth more.
 
-import { EA_BASED, EA_FLAT, PROFILE } from "./steps.ts";
+import { EA_BASED, EA_FLAT, NOTHING, PROFILE } from "./steps.ts";
 import { COMMON_DEFINITIONS } from "./forms/mod.ts";
 import type { WantedHandler } from "./handlers.ts";
 import { PLAIN, type Shape } from "./shape.ts";
@@ -31,6 +31,7 @@ function family(...names: readonly string[]): Family {
 const FLAT: Family = [EA_FLAT.name];
 const BASED: Family = [EA_BASED.name];
 const ENTRY: Family = [PROFILE.name];
+const IDLE: Family = [NOTHING.name];
 
 const COMPARISONS = family(
   "Cmp_rm64_r64 Cmp_rm32_r32 Cmp_rm64_imm8 Cmp_rm32_imm8 Cmp_rm8_imm8",
@@ -75,6 +76,7 @@ const RULES: readonly (readonly [Family, Family])[] = [
     SUMS,
     family("Mov_rm64_r64 Mov_rm32_r32 Add_rm64_r64 Add_rm32_r32 Cmp_rm64_r64"),
   ],
+  [IDLE, family("Push_r64 Mov_rm64_r64 Mov_r64_rm64|base")],
   [
     family("Push_r64"),
     family("Push_r64 Mov_rm64_r64 Mov_rm32_r32 Sub_rm64_imm8"),
@@ -101,6 +103,7 @@ const RULES: readonly (readonly [Family, Family])[] = [
   [ENTRY, CONSTANTS],
   [ENTRY, FLAT],
   [ENTRY, BASED],
+  [ENTRY, IDLE],
   [
     ENTRY,
     family(

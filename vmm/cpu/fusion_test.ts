@@ -7,7 +7,7 @@ import { getRuntimeModule, handlerKey } from "./handlers.ts";
 import type { Operand } from "./operands.ts";
 import { RECORD_STRIDE } from "./record.ts";
 import { createStateMemory, RECORDS } from "./state.ts";
-import { EA_BASED, EA_FLAT, PROFILE } from "./steps.ts";
+import { EA_BASED, EA_FLAT, NOTHING, PROFILE } from "./steps.ts";
 import { type Arg, assemble, type Mem, type Op } from "./system_testing.ts";
 import { PageTables, PTE, randomSource, TestMachine } from "./testing.ts";
 import type { DeviceBus } from "./options.ts";
@@ -111,6 +111,7 @@ function programOf([first, second]: FusedPair, example: Example): Op[] {
   const isBased = first.definition === EA_BASED;
   return [first, second].flatMap(({ definition, shape }): Op[] => {
     if (definition === PROFILE) return [];
+    if (definition === NOTHING) return [["Nop_rm32", INDEXED]];
     const isLast = definition === second.definition;
     if (definition === EA_FLAT) return isLast ? [load] : [];
     if (definition === EA_BASED) {

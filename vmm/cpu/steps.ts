@@ -93,6 +93,9 @@ export const EA_CHECKED = step("ea checked", (x) => {
   setAddress(x, la);
 }, { axes: ["address"] });
 
+/** What is done for every instruction that does nothing, wherever its operand is. */
+export const NOTHING = step("nothing", () => {});
+
 /** The end of a block that goes on elsewhere: a direct branch. */
 export const FALL = step("fall", (x) => x.branch(), {
   axes: ["code"],

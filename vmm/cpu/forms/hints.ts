@@ -3,7 +3,7 @@
 
 import { Code } from "iced-x86";
 import { type Emitter } from "../emitter.ts";
-import { type Form, form, forms } from "../form.ts";
+import { type Form, form, forms, nothing } from "../form.ts";
 import { EXIT_CONTROLS, EXIT_ON, PAUSES, RIP } from "../state.ts";
 import { FENCE, i32 } from "../wasm/mod.ts";
 import { STATUS, VECTOR } from "../runtime/traps.ts";
@@ -55,7 +55,7 @@ export function serialize(x: Emitter): void {
 
 /** The forms of this group. */
 export const HINT_FORMS: readonly Form[] = [
-  ...forms(namesLike(NOPS), () => {}, { access: "none" }),
+  ...nothing(namesLike(NOPS)),
   ...forms(namesLike(/^Reservednop_.*_0F0D$/), reservedPrefetch, {
     access: "none",
   }),

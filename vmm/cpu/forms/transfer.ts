@@ -3,7 +3,7 @@
 
 import { branchTarget, type Emitter, REG, widthOf } from "../emitter.ts";
 import { type OpSize, signExtend, zeroExtend } from "../flags.ts";
-import { exists, type Form, form, forms } from "../form.ts";
+import { exists, type Form, form, forms, nothing } from "../form.ts";
 import { SITE_STACK } from "../record.ts";
 import { RIP_BASE, SS } from "../state.ts";
 import { type I64, i64 } from "../wasm/mod.ts";
@@ -293,8 +293,5 @@ export const TRANSFER_FORMS: readonly Form[] = [
   ...jumps(),
   ...calls(),
   ...setAndMove(),
-  form("Nopw", () => {}),
-  form("Nopd", () => {}),
-  form("Nopq", () => {}),
-  ...forms(["Nop_rm16", "Nop_rm32", "Nop_rm64"], () => {}, { access: "none" }),
+  ...nothing(["Nopw", "Nopd", "Nopq", "Nop_rm16", "Nop_rm32", "Nop_rm64"]),
 ];
