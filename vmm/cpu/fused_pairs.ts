@@ -34,62 +34,68 @@ const ENTRY: Family = [PROFILE.name];
 const IDLE: Family = [NOTHING.name];
 
 const COMPARISONS = family(
-  "Cmp_rm64_r64 Cmp_rm32_r32 Cmp_rm64_imm8 Cmp_rm32_imm8 Cmp_rm8_imm8",
-  "Cmp_rm8_imm8|base Cmp_rm32_imm8|base Cmp_r64_rm64|base Cmp_r32_rm32|base",
+  "Cmp_rm64_r64 Cmp_rm32_r32 Cmp_rm64_imm8 Cmp_rm32_imm8",
 );
 const ORDERS = family(
   "Je_rel8_64 Jne_rel8_64 Jb_rel8_64 Jae_rel8_64 Jbe_rel8_64 Ja_rel8_64",
 );
 const TESTS = family(
   "Test_rm64_r64 Test_rm32_r32 Test_rm8_r8 Test_rm8_imm8 Test_rm32_imm32",
-  "Test_rm8_imm8|base And_rm32_imm8",
+  "Test_rm8_imm8|base And_rm32_imm8 Cmp_rm8_imm8 Cmp_rm8_imm8|base",
+  "Cmp_rm64_imm8|base",
 );
 const ZERO = family("Je_rel8_64 Jne_rel8_64");
 
 const MOVES = family(
   "Mov_rm64_r64 Mov_rm32_r32 Mov_r64_rm64|base Mov_r32_rm32|base",
-  "Mov_rm64_r64|base Mov_rm32_r32|base Lea_r64_m|base Add_rm64_imm8",
+  "Mov_rm64_r64|base Lea_r64_m|base Add_rm64_imm8",
 );
 const CONSTANTS = family("Xor_rm32_r32 Mov_r32_imm32");
-const SUMS = family(
-  "Add_rm64_r64 Add_rm32_r32 Sub_rm64_r64 Shl_rm64_imm8 Shr_rm64_imm8",
-);
+const AWAY = family("Call_rel32_64 Jmp_rel32_64");
 
+// "Jmp" stands for the end of a block that only leads on, too.
 const RULES: readonly (readonly [Family, Family])[] = [
   [COMPARISONS, ORDERS],
   [TESTS, ZERO],
-  [MOVES, MOVES],
   [
-    family("Mov_rm64_r64 Mov_rm32_r32 Mov_r64_rm64|base Mov_rm64_r64|base"),
-    family("Call_rel32_64"),
+    family("Cmp_r64_rm64|base Cmp_r32_rm32|base"),
+    family("Jb_rel8_64 Jae_rel8_64"),
   ],
+  [ZERO, family("Add_rm64_imm8 Mov_r64_rm64|base")],
+  [MOVES, MOVES],
+  [MOVES, AWAY],
+  [CONSTANTS, AWAY],
+  [CONSTANTS, family("Xor_rm32_r32 Mov_r32_imm32 Mov_rm32_r32 Mov_rm64_r64")],
   [
     family("Mov_rm64_r64"),
     family("Sub_rm64_r64 Sub_rm64_imm8 Shl_rm64_imm8 Shr_rm64_imm8"),
   ],
-  [
-    CONSTANTS,
-    family("Xor_rm32_r32 Mov_r32_imm32 Mov_rm32_r32 Mov_rm64_r64"),
-  ],
-  [CONSTANTS, family("Call_rel32_64 Jmp_rel32_64")],
-  [
-    SUMS,
-    family("Mov_rm64_r64 Mov_rm32_r32 Add_rm64_r64 Add_rm32_r32 Cmp_rm64_r64"),
-  ],
-  [IDLE, family("Push_r64 Mov_rm64_r64 Mov_r64_rm64|base")],
+  [family("Mov_rm64_r64"), family("Push_r64 Pop_r64 And_rm32_imm8")],
+  [family("Mov_rm64_r64|base Mov_rm32_r32|base"), family("Mov_rm32_r32|base")],
+  [family("Mov_rm64_r64|base"), family("Xor_rm32_r32 Cmp_rm64_r64")],
+  [family("Mov_rm64_imm32|base"), family("Mov_rm64_imm32|base")],
+  [family("Mov_r64_rm64|base"), family("Test_rm64_r64 Cmp_rm64_r64")],
+  [family("Mov_r64_rm64|base"), FLAT],
+  [family("Mov_r64_rm64|base"), BASED],
+  [family("Mov_r32_rm32|base"), family("Test_rm32_r32 Mov_rm32_r32|base")],
+  [family("Movzx_r32_rm8|base"), family("Test_rm8_r8 Mov_rm8_r8|base")],
+  [family("Movzx_r32_rm8|base"), FLAT],
+  [family("Add_rm64_imm8"), family("Pop_r64 Cmp_rm64_r64")],
+  [family("Add_rm64_r64"), family("Mov_rm64_r64 Add_rm64_r64 Cmp_rm64_r64")],
+  [family("Add_rm32_r32"), family("Mov_rm32_r32 Add_rm32_r32")],
+  [family("Shl_rm64_imm8"), family("Add_rm64_r64 Or_rm64_r64")],
+  [family("Shr_rm64_imm8"), family("Mov_rm64_r64 Add_rm64_r64")],
   [
     family("Push_r64"),
     family("Push_r64 Mov_rm64_r64 Mov_rm32_r32 Sub_rm64_imm8"),
   ],
   [family("Pop_r64"), family("Pop_r64 Retnq Jmp_rel32_64")],
-  [family("Movzx_r32_rm8|base"), family("Test_rm8_r8 Mov_rm8_r8|base")],
-  [family("Movzx_r32_rm8|base"), FLAT],
   [
     FLAT,
     family(
       "Mov_r64_rm64|ea Mov_r32_rm32|ea Movzx_r32_rm8|ea Movzx_r32_rm16|ea",
       "Movsxd_r64_rm32|ea Lea_r64_m|ea Lea_r32_m|ea Mov_rm64_r64|ea",
-      "Cmp_r8_rm8|ea",
+      "Cmp_r8_rm8|ea Xor_r32_rm32|ea",
     ),
   ],
   [
@@ -99,17 +105,15 @@ const RULES: readonly (readonly [Family, Family])[] = [
       "Inc_rm32|ea Dec_rm32|ea",
     ),
   ],
-  [ENTRY, MOVES],
-  [ENTRY, CONSTANTS],
-  [ENTRY, FLAT],
-  [ENTRY, BASED],
-  [ENTRY, IDLE],
+  ...[MOVES, CONSTANTS, AWAY, FLAT, BASED, IDLE, COMPARISONS].map(
+    (one) => [ENTRY, one] as const,
+  ),
   [
     ENTRY,
     family(
-      "Movzx_r32_rm8|base Movzx_r32_rm16|base Movsxd_r64_rm32 Push_r64",
-      "Call_rel32_64 Retnq Jmp_rel32_64 Add_rm32_imm8 Cmp_rm32_imm8|base",
-      "Test_rm32_r32 Test_rm64_r64",
+      "Movzx_r32_rm8|base Movzx_r32_rm16|base Movsxd_r64_rm32 Push_r64 Pop_r64",
+      "Retnq Add_rm32_imm8 Cmp_rm32_imm8|base Test_rm32_r32 Test_rm64_r64",
+      "Test_rm8_r8 Cmp_rm8_imm8 Mov_rm32_r32|base",
     ),
   ],
 ];
