@@ -8,9 +8,9 @@ import { IMPORT_MODULE } from "./cpu_module.ts";
 import type { Definition } from "./form.ts";
 import type { CodeKeeper, GuestMemory } from "./guest_memory.ts";
 import {
-  buildHandlers,
   getRuntimeModule,
   handlerKey,
+  LateHandlers,
   type WantedHandler,
 } from "./handlers.ts";
 import { codeSize, MODE } from "./mode.ts";
@@ -137,7 +137,7 @@ export class Engine implements CodeSource, CodeKeeper, TierHost {
   readonly #byRecord = new Map<number, Block>();
   // Where dropped blocks were, by their first record: they lead to new ones.
   readonly #origins = new Map<number, Block>();
-  #wanted: WantedHandler[] = [];
+  readonly #late = new LateHandlers();
   #nextHandler = FIRST_FREE_HANDLER;
   #mapVersion = -1;
   #bytes: Uint8Array;
@@ -246,17 +246,16 @@ export class Engine implements CodeSource, CodeKeeper, TierHost {
     if (known !== undefined) return known;
     const index = this.#nextHandler++;
     this.#handlers.set(key, index);
-    this.#wanted.push({ definition, shape });
+    this.#late.add(index, { definition, shape });
     return index;
   }
 
   // Builds the handlers that decoding asked for.
   #flushHandlers(): void {
-    if (this.#wanted.length === 0) return;
-    const first = this.#nextHandler - this.#wanted.length;
+    const module = this.#late.build();
+    if (module === undefined) return;
     this.newHandlers(0);
-    this.#instantiate(buildHandlers(this.#wanted, first));
-    this.#wanted = [];
+    this.#instantiate(module);
   }
 
   // --- TierHost ------------------------------------------------------------
