@@ -45,7 +45,9 @@ import {
   JUMP_BITS,
   JUMP_CACHE,
   JUMP_ENTRY_KEY,
+  JUMP_GRAIN,
   JUMP_KEY,
+  JUMP_MASK,
   JUMP_RECORD,
   JUMP_STRIDE,
   MAP,
@@ -440,9 +442,9 @@ export class Engine implements CodeSource, CodeKeeper, TierHost {
     words[(RIP_BASE >> 2) + 1] = baseLow < 0 ? high - 1 : high;
     if (!remember) return;
     this.#call("noteRip");
-    const index = (low ^ (low >>> JUMP_BITS | high << (32 - JUMP_BITS))) &
-      ((1 << JUMP_BITS) - 1);
-    const entry = (JUMP_CACHE + index * JUMP_STRIDE) >> 2;
+    const mixed = low ^ (low >>> JUMP_BITS | high << (32 - JUMP_BITS));
+    const at = (mixed & JUMP_MASK) * (JUMP_STRIDE / JUMP_GRAIN);
+    const entry = (JUMP_CACHE + at) >> 2;
     words[entry] = low;
     words[entry + 1] = high;
     words[entry + (JUMP_RECORD >> 2)] = block.start;
