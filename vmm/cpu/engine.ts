@@ -9,9 +9,9 @@ import { pairKey } from "./fused_pairs.ts";
 import type { Definition } from "./form.ts";
 import type { CodeKeeper, GuestMemory } from "./guest_memory.ts";
 import {
-  buildHandlers,
   getRuntimeModule,
   handlerKey,
+  LateHandlers,
   type WantedHandler,
 } from "./handlers.ts";
 import { codeSize, MODE } from "./mode.ts";
@@ -46,7 +46,9 @@ import {
   JUMP_BITS,
   JUMP_CACHE,
   JUMP_ENTRY_KEY,
+  JUMP_GRAIN,
   JUMP_KEY,
+  JUMP_MASK,
   JUMP_RECORD,
   JUMP_STRIDE,
   MAP,
@@ -139,7 +141,7 @@ export class Engine implements CodeSource, CodeKeeper, TierHost {
   readonly #byRecord = new Map<number, Block>();
   // Where dropped blocks were, by their first record: they lead to new ones.
   readonly #origins = new Map<number, Block>();
-  #wanted: WantedHandler[] = [];
+  readonly #late = new LateHandlers();
   #nextHandler = FIRST_FREE_HANDLER;
   #mapVersion = -1;
   #bytes: Uint8Array;
@@ -262,17 +264,16 @@ export class Engine implements CodeSource, CodeKeeper, TierHost {
     if (known !== undefined) return known;
     const index = this.#nextHandler++;
     this.#handlers.set(key, index);
-    this.#wanted.push({ definition, shape });
+    this.#late.add(index, { definition, shape });
     return index;
   }
 
   // Builds the handlers that decoding asked for.
   #flushHandlers(): void {
-    if (this.#wanted.length === 0) return;
-    const first = this.#nextHandler - this.#wanted.length;
+    const module = this.#late.build();
+    if (module === undefined) return;
     this.newHandlers(0);
-    this.#instantiate(buildHandlers(this.#wanted, first));
-    this.#wanted = [];
+    this.#instantiate(module);
   }
 
   // --- TierHost ------------------------------------------------------------
@@ -457,9 +458,9 @@ export class Engine implements CodeSource, CodeKeeper, TierHost {
     words[(RIP_BASE >> 2) + 1] = baseLow < 0 ? high - 1 : high;
     if (!remember) return;
     this.#call("noteRip");
-    const index = (low ^ (low >>> JUMP_BITS | high << (32 - JUMP_BITS))) &
-      ((1 << JUMP_BITS) - 1);
-    const entry = (JUMP_CACHE + index * JUMP_STRIDE) >> 2;
+    const mixed = low ^ (low >>> JUMP_BITS | high << (32 - JUMP_BITS));
+    const at = (mixed & JUMP_MASK) * (JUMP_STRIDE / JUMP_GRAIN);
+    const entry = (JUMP_CACHE + at) >> 2;
     words[entry] = low;
     words[entry + 1] = high;
     words[entry + (JUMP_RECORD >> 2)] = block.start;

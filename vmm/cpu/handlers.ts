@@ -179,23 +179,56 @@ export interface WantedHandler {
   readonly shape: Shape;
 }
 
-const batches = new Map<string, WebAssembly.Module>();
+/** A handler that is wanted at an index of the table. */
+interface PlacedHandler extends WantedHandler {
+  readonly index: number;
+}
 
-/** Builds a module whose handlers go into the table from `first` on. */
-export function buildHandlers(
-  wanted: readonly WantedHandler[],
-  first: number,
-): WebAssembly.Module {
-  const key = `${first}|` +
-    wanted.map((w) => handlerKey(w.definition, w.shape)).join();
-  const known = batches.get(key);
-  if (known !== undefined) return known;
+const modules = new Map<string, WebAssembly.Module>();
+
+function buildHandlers(placed: readonly PlacedHandler[]): WebAssembly.Module {
   const cpu = new CpuModule("code");
-  const bodies = wanted.map((w) => emitHandler(cpu, w));
+  const bodies = placed.map((one) => emitHandler(cpu, one));
   // The functions come after all that their bodies import.
   const functions = bodies.map((body) => cpu.m.add("handler", body));
-  cpu.m.elements(first, functions);
-  const module = new WebAssembly.Module(cpu.m.encode());
-  batches.set(key, module);
-  return module;
+  placed.forEach(({ index }, n) => cpu.m.elements(index, [functions[n]!]));
+  return new WebAssembly.Module(cpu.m.encode());
+}
+
+/** Handlers that come alone until there are so many are built together then. */
+const GATHERED = 32;
+
+/**
+ * The handlers that blocks want besides the common ones. Each is built at once, which
+ * makes a module of it; but code that goes from module to module takes twice as long, so
+ * whenever they have doubled, all are built again in one.
+ */
+export class LateHandlers {
+  readonly #all: PlacedHandler[] = [];
+  #fresh: PlacedHandler[] = [];
+  #gatherAt = GATHERED;
+
+  /** Wants a handler at an index of the table. */
+  add(index: number, { definition, shape }: WantedHandler): void {
+    const placed = { index, definition, shape };
+    this.#all.push(placed);
+    this.#fresh.push(placed);
+  }
+
+  /** A module that puts what is wanted into the table; undefined: nothing is. */
+  build(): WebAssembly.Module | undefined {
+    const fresh = this.#fresh;
+    if (fresh.length === 0) return undefined;
+    this.#fresh = [];
+    if (this.#all.length >= this.#gatherAt) {
+      this.#gatherAt = 2 * this.#all.length;
+      return buildHandlers(this.#all);
+    }
+    const key = fresh.map((p) =>
+      `${p.index}|${handlerKey(p.definition, p.shape)}`
+    ).join();
+    const module = modules.get(key) ?? buildHandlers(fresh);
+    modules.set(key, module);
+    return module;
+  }
 }

@@ -357,6 +357,13 @@ export const TASK = layout.array(20, 4);
 
 /** log2 of the entries in the jump cache. */
 export const JUMP_BITS = 15;
+/**
+ * Bytes of code that share an entry: jumps into less are rare, and what leads to one
+ * page of code lies in a quarter of the lines, with a quarter of the conflicts.
+ */
+export const JUMP_GRAIN = 4;
+/** Bits of a mixed RIP that choose its entry. */
+export const JUMP_MASK = ((1 << JUMP_BITS) - 1) * JUMP_GRAIN;
 /** Bytes of a jump cache entry: rip u64, record u32, key u32. */
 export const JUMP_STRIDE = 16;
 export const JUMP_CACHE = layout.array(1 << JUMP_BITS, JUMP_STRIDE, 64);

@@ -32,6 +32,9 @@ export interface CompilerJob {
   readonly handlers: readonly NamedHandler[];
 }
 
+/** What V8 still optimizes of a batch takes about as long as the batch took. */
+const REST = 1;
+
 type Done = (bytes: Uint8Array<ArrayBuffer> | undefined) => void;
 
 /** The compiling thread as one virtual CPU has it. */
@@ -40,6 +43,8 @@ export class RegionCompiler {
   readonly #waiting: { batch: BatchPlan; done: Done }[] = [];
   #running: Done | undefined;
   #newHandlers: NamedHandler[] = [];
+  #asked = 0;
+  #restsUntil = 0;
 
   /** @param mail to the thread */
   constructor(mail: MailMemory) {
@@ -62,6 +67,11 @@ export class RegionCompiler {
     return this.#mail.isHeard;
   }
 
+  /** Whether it has work, or V8 has some of what it did last. */
+  get isBusy(): boolean {
+    return this.#running !== undefined || performance.now() < this.#restsUntil;
+  }
+
   /** Whether a module is there to be taken. */
   get isDone(): boolean {
     return this.#mail.isAnswered;
@@ -72,6 +82,8 @@ export class RegionCompiler {
     const bytes = this.#mail.take();
     const done = this.#running;
     this.#running = undefined;
+    const now = performance.now();
+    this.#restsUntil = now + (now - this.#asked) * REST;
     done?.(bytes);
     this.#next();
   }
@@ -90,8 +102,10 @@ export class RegionCompiler {
       batch: next.batch,
       handlers: this.#newHandlers,
     };
-    this.#newHandlers = [];
     const question = new TextEncoder().encode(JSON.stringify(job));
-    if (this.#mail.ask(question)) this.#running = next.done;
+    if (!this.#mail.ask(question)) return next.done(undefined);
+    this.#newHandlers = [];
+    this.#asked = performance.now();
+    this.#running = next.done;
   }
 }

@@ -18,6 +18,8 @@ export interface RegionLimits {
 export interface RegionOptions extends RegionLimits {
   /** executions after which a block is compiled; 0: nothing is */
   readonly threshold: number;
+  /** executions after which it is though the thread that compiles has work */
+  readonly insistent: number;
   /**
    * entries after which a region is grown and compiled again, as large as it may be; 0:
    * regions are so from the beginning
@@ -54,7 +56,8 @@ export interface RegionOptions extends RegionLimits {
  * of the threshold a hundred of its hottest blocks were never compiled.
  */
 export const DEFAULT_REGIONS: RegionOptions = {
-  threshold: 8000,
+  threshold: 1000,
+  insistent: 8000,
   again: 100_000,
   small: { blocks: 8, instructions: 60, calls: 0, inPlace: true },
   batch: 32,
@@ -78,6 +81,7 @@ export const ENTRIES_OF_SLICE = 2000;
 export const FORCED_REGIONS: RegionOptions = {
   ...DEFAULT_REGIONS,
   threshold: 1,
+  insistent: 0,
   again: 0,
   batch: 1,
   share: 0,
@@ -93,7 +97,7 @@ export function regionOptions(
 }
 
 const NUMBERS =
-  /^(threshold|again|batch|blocks|instructions|calls|doublings|patience)=(\d{1,9})$/;
+  /^(threshold|insistent|again|batch|blocks|instructions|calls|doublings|patience)=(\d{1,9})$/;
 
 /**
  * What the text of `BHYVE_JIT` stands for: `off`, `always` (every block when it is first

@@ -54,6 +54,9 @@ export type RegionObserver = (statistics: RegionStatistics) => void;
 /** Executions until a block that could not be compiled is looked at again. */
 const NEVER = 0x7fffffff;
 
+/** How much longer a block is counted each time it is postponed. */
+const LONGER = 4;
+
 // Whether a region is worth compiling, after the one that its head has.
 function isBetter({ plan }: GrownRegion, old: Region | undefined): boolean {
   return old === undefined || (old.plan.isInPlace && !plan.isInPlace) ||
@@ -70,6 +73,8 @@ export class RegionTier {
   readonly #drops = new Map<number, number>();
   readonly #compiler: RegionCompiler | undefined;
   readonly #observer: RegionObserver | undefined;
+  // Blocks that were hot while the compiler had work: executions until they are again.
+  readonly #postponed = new Map<Block, number>();
   #waited = 0;
   #regionCount = 0;
   #blockCount = 0;
@@ -122,8 +127,10 @@ export class RegionTier {
    * soon.
    */
   hot(block: Block): void {
+    if (this.#isPostponed(block)) return;
     const start = performance.now();
     this.#setCount(block, NEVER);
+    this.#postponed.delete(block);
     const isOnce = this.#options.again === 0 || !(block.mode & MODE.FLAT);
     const old = this.#regions.get(block);
     const isAgain = isOnce || old !== undefined;
@@ -133,6 +140,20 @@ export class RegionTier {
     if (isBetter(grown, old)) this.#grown.push(grown);
     if (this.#grown.length >= this.#options.batch) this.#compile();
     this.#spent(start);
+  }
+
+  // While the compiler has work, a block that is not compiled yet is counted on, until
+  // it is hot enough to wait in line.
+  #isPostponed(block: Block): boolean {
+    const { insistent } = this.#options;
+    if (this.#regions.has(block) || !this.#compiler?.isBusy) return false;
+    const executions = this.#postponed.get(block) ??
+      this.threshold(block.offset, block.mode);
+    if (executions >= insistent) return false;
+    const next = Math.min(executions * LONGER, insistent);
+    this.#postponed.set(block, next);
+    this.#setCount(block, next - executions);
+    return true;
   }
 
   /** Is called now and then, so that a batch does not wait for long. */
@@ -158,6 +179,7 @@ export class RegionTier {
 
   /** A block was dropped: its regions are no longer entered. */
   dropped(block: Block): void {
+    this.#postponed.delete(block);
     const users = this.#users.get(block);
     if (users === undefined) return;
     for (const region of users) this.#remove(region);
@@ -171,6 +193,7 @@ export class RegionTier {
     this.#compiler?.forget();
     this.#regions.clear();
     this.#users.clear();
+    this.#postponed.clear();
   }
 
   #setCount(block: Block, count: number): void {

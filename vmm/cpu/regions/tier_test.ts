@@ -13,7 +13,10 @@ import type { RegionStatistics } from "./tier.ts";
 
 const CODE = 0x8000;
 const UD2 = "0f0b";
-const EAGER = { threshold: 4, batch: 1, patience: 1, doublings: 0 };
+const EAGER = {
+  ...{ threshold: 4, insistent: 4 },
+  ...{ batch: 1, patience: 1, doublings: 0 },
+};
 
 function machineWith(
   compile: boolean | Partial<RegionOptions>,
@@ -114,6 +117,33 @@ Deno.test("what was not compiled is asked for when it is hot again", () => {
   machine.run(5000);
   assertEquals([...known, regionsOf(machine)], [0, 0, 1]);
   assertEquals(machine.cpu.statistics.regions?.failed, 1);
+});
+
+Deno.test("while the compiler has work, a block waits until it is hotter", () => {
+  const state = createStateMemory();
+  const mail = mailMemory(new SharedArrayBuffer(4));
+  const buffer = state.buffer as SharedArrayBuffer;
+  const customer = new Customer({ state: buffer, mail });
+  const compile = { ...EAGER, insistent: 64 };
+  const machine = new TestMachine({ compile, state, compiler: mail });
+  machine.enter("protected32");
+  const other = CODE + 0x100;
+  machine.poke(CODE, LOOP + UD2);
+  machine.poke(other, LOOP + UD2);
+  const run = (RIP: number, RCX: number) => {
+    machine.set({ RIP, RSP: 0x7000, RAX: 0, RCX });
+    machine.runToException(10_000);
+  };
+  run(CODE, 100);
+  run(other, 10);
+  customer.serve();
+  run(CODE, 100);
+  assertEquals(regionsOf(machine), 1);
+  assertEquals(machine.cpu.statistics.hot, 2);
+  run(other, 100);
+  customer.serve();
+  run(other, 100);
+  assertEquals(regionsOf(machine), 2);
 });
 
 Deno.test("a loop that overwrites its own next instruction sees it at once", () => {

@@ -30,7 +30,9 @@ import {
   JUMP_BITS,
   JUMP_CACHE,
   JUMP_ENTRY_KEY,
+  JUMP_GRAIN,
   JUMP_KEY,
+  JUMP_MASK,
   JUMP_RECORD,
   JUMP_STRIDE,
   KICK,
@@ -95,8 +97,7 @@ export function goTo(cpu: CpuModule, f: FunctionBuilder, record: I32): void {
 /** Address of the jump cache entry for a RIP. */
 export function jumpEntry(rip: I64): I32 {
   const mixed = rip.xor(rip.shrU(JUMP_BITS)).toI32();
-  const index = mixed.and((1 << JUMP_BITS) - 1);
-  return index.mul(JUMP_STRIDE).add(JUMP_CACHE);
+  return mixed.and(JUMP_MASK).mul(JUMP_STRIDE / JUMP_GRAIN).add(JUMP_CACHE);
 }
 
 /** Whether an entry of the jump cache is that of a RIP, and holds. */
