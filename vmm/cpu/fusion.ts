@@ -19,6 +19,7 @@ import {
 
 /** A fused handler's function, which knows what its first part did. */
 export class FusedFunction extends FunctionBuilder {
+  #isSecond = false;
   #hasWritten = false;
   readonly #cpu: CpuModule;
 
@@ -31,15 +32,25 @@ export class FusedFunction extends FunctionBuilder {
     callee: FuncRef<R>,
     ...values: Expr[]
   ): Values<R> {
-    if (effectOf(callee.name) === "writes") this.#hasWritten = true;
+    if (!this.#isSecond) this.#note(callee.name);
     return super.call(callee, ...values);
+  }
+
+  #note(callee: string): void {
+    const effect = effectOf(callee);
+    if (effect === undefined || effect === "privilege") {
+      throw new Error(`"${callee}" may decide how the second part is to run`);
+    }
+    if (effect === "writes") this.#hasWritten = true;
   }
 
   /**
    * Between the parts: what a write dropped may be the second record, which then has
-   * another handler. Writes that are not calls never meet code.
+   * another handler. Stores that are not calls never meet code. What other processors
+   * drop meanwhile may be seen an instruction later (Intel SDM vol. 3, 9.1.3).
    */
   enterSecond(second: I32): void {
+    this.#isSecond = true;
     if (!this.#hasWritten) return;
     const dropped = this.#cpu.state.load32(0, CODE_DROPPED);
     this.rarely(dropped, () => goTo(this.#cpu, this, this.let(second)));

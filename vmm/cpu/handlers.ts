@@ -1,7 +1,7 @@
 // Handlers: a definition emitted in a shape, with its operands read from a record.
 // Those that guests use most are built together with the runtime, in one module,
-// since a tail call inside a module is several times cheaper than across modules;
-// the rest are built when a block first needs them.
+// since a tail call inside a module is several times cheaper than across modules, and
+// some of them for two records in a row; the rest are built when a block first needs them.
 
 import { CpuModule } from "./cpu_module.ts";
 import { type Continuation, Emitter, ThreadedContinuation } from "./emitter.ts";

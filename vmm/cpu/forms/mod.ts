@@ -62,6 +62,6 @@ const UNCOMMON = /^Rc[lr]_|_82$|_rel(8|32)_32$/;
 export const COMMON_DEFINITIONS: readonly Definition[] = [
   ...Object.values(steps).filter((s) => typeof s === "object"),
   ...[...INTEGER_GROUPS, ...SSE_COMMON_GROUPS].flat()
-    .filter(({ name }) => !UNCOMMON.test(name)),
+    .filter(({ name, access }) => access !== "ignored" && !UNCOMMON.test(name)),
   ...FAR_FORMS.filter(({ name }) => HOT.test(name)),
 ];

@@ -1,0 +1,54 @@
+// Which instructions share a handler.
+
+import { assert, assertEquals } from "@std/assert";
+import { getRuntimeModule, handlerKey } from "./handlers.ts";
+import type { Definition } from "./form.ts";
+import { FORMS } from "./forms/mod.ts";
+import { PLAIN, type Shape } from "./shape.ts";
+import * as steps from "./steps.ts";
+
+const { handlers } = getRuntimeModule();
+
+// The names of what has the handler of a definition.
+function sharing(definition: Definition, shape: Partial<Shape> = {}): string[] {
+  const index = handlers.get(handlerKey(definition, { ...PLAIN, ...shape }));
+  assert(index !== undefined, `${definition.name} is common`);
+  return [...handlers].filter(([, other]) => other === index)
+    .map(([key]) => key.replace(/\|.*/, "")).sort();
+}
+
+function named(name: string): Definition {
+  return FORMS.values().find((form) => form.name === name)!;
+}
+
+Deno.test("what does the same by its record has one handler", () => {
+  assertEquals(sharing(named("Je_rel8_64")), ["Je_rel32_64", "Je_rel8_64"]);
+  assertEquals(
+    sharing(named("Add_rm64_r64")),
+    ["Add_r64_rm64", "Add_rm64_r64"],
+  );
+  assertEquals(
+    sharing(named("Add_rm64_r64"), { memory: "base" }),
+    ["Add_rm64_r64"],
+  );
+});
+
+Deno.test("what is told by its definition has a handler of its own", () => {
+  const told = [
+    ...[steps.STALE, steps.LINK, steps.LOOKUP, steps.PROFILE, steps.EA_FLAT],
+    ...[steps.EA_BASED, steps.EA_BASED_CHECKED, steps.EA_CHECKED],
+    ...[named("Call_rel32_64"), named("Retnq")],
+  ];
+  for (const one of told) assertEquals(sharing(one), [one.name]);
+});
+
+Deno.test("what ends a block shares no handler with what does not", () => {
+  const ends = new Map<number, boolean>();
+  for (const definition of [...FORMS.values(), steps.FALL, steps.NOTHING]) {
+    const index = handlers.get(handlerKey(definition, PLAIN));
+    if (index === undefined) continue;
+    assertEquals(ends.get(index) ?? definition.ends, definition.ends);
+    ends.set(index, definition.ends);
+  }
+  assert(ends.size > 500);
+});
