@@ -7,9 +7,10 @@ import { parseCompile, type RegionOptions } from "../vmm/cpu/regions/limits.ts";
 import { type MailMemory, mailMemory } from "../vmm/cpu/regions/mail.ts";
 import type { RegionStatistics } from "../vmm/cpu/regions/tier.ts";
 import { CompileLog, parseLog, sayTo } from "./compile_log.ts";
-import { decoderFiles } from "./decoder_files.ts";
 
 const VARIABLE = "BHYVE_JIT";
+/** It needs nothing of the host. */
+const NARROWED: WorkerOptions = { deno: { permissions: "none" } };
 
 /** What a vCPU compiles, and its mail to the thread that does it. */
 export interface CompileStart {
@@ -74,7 +75,7 @@ export class CompilerThread {
   #startWorker(start: CompilerStart, narrow: boolean): Worker {
     const worker = new Worker(
       new URL("../vmm/cpu/regions/compiler_worker.ts", import.meta.url),
-      { type: "module", name: "compiler", ...narrow ? narrowed() : {} },
+      { type: "module", name: "compiler", ...narrow ? NARROWED : {} },
     );
     worker.onmessage = ({ data }: MessageEvent<RuntimeModule>) => {
       if (start.cpus.length === 0) worker.terminate();
@@ -105,15 +106,4 @@ export class CompilerThread {
     this.#log?.end();
     this.#worker?.terminate();
   }
-}
-
-function narrowed(): WorkerOptions {
-  return {
-    deno: {
-      permissions: {
-        ...{ env: false, ffi: false, import: false, net: false, run: false },
-        ...{ sys: false, write: false, read: decoderFiles() },
-      },
-    },
-  };
 }
