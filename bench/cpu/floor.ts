@@ -4,6 +4,7 @@
 
 import {
   type FunctionBuilder,
+  FunctionTable,
   type I32,
   i32,
   type I64,
@@ -31,7 +32,7 @@ class Floor {
       max: 65536,
       shared: true,
     });
-    this.m.importTable("e", "t", 1);
+    this.m.importTable("e", "t", TYPE, 1);
   }
 
   handler(name: string, body: (f: FunctionBuilder, record: I32) => void) {
@@ -109,7 +110,7 @@ function time(m: ModuleBuilder, runs: number): number {
     maximum: 65536,
     shared: true,
   });
-  const table = new WebAssembly.Table({ element: "anyfunc", initial: 16 });
+  const { table } = new FunctionTable(TYPE, 16);
   const module = new WebAssembly.Module(m.encode());
   const { exports } = new WebAssembly.Instance(module, {
     e: { m: memory, t: table },

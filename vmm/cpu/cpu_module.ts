@@ -13,6 +13,7 @@ import {
 } from "./wasm/mod.ts";
 import { commonMemorySize } from "./shared_code.ts";
 import type { KnownPages } from "./page_access.ts";
+import { HANDLER_TYPE } from "./record.ts";
 import { STATE_PAGES } from "./state.ts";
 import { HOST_SIGNATURES, type HostName } from "./runtime/host.ts";
 import { RUNTIME_SIGNATURES, type RuntimeName } from "./runtime/signatures.ts";
@@ -138,7 +139,7 @@ export class CpuModule {
         shared: true,
       })
       : NO_MEMORY;
-    m.importTable(IMPORT_MODULE, "table", 1);
+    m.importTable(IMPORT_MODULE, "table", HANDLER_TYPE, 1);
     this.trap = m.importTag(IMPORT_MODULE, "trap", ["i32"]);
     const isRuntime = kind === "runtime";
     this.host = (isRuntime ? importHost(m) : {}) as HostFunctions;

@@ -14,7 +14,12 @@ import {
   type WantedHandler,
 } from "./handlers.ts";
 import { codeSize, MODE } from "./mode.ts";
-import { REC_HANDLER, REC_OPERAND, RECORD_STRIDE } from "./record.ts";
+import {
+  HANDLER_TYPE,
+  REC_HANDLER,
+  REC_OPERAND,
+  RECORD_STRIDE,
+} from "./record.ts";
 import { RegionCompiler } from "./regions/compiler.ts";
 import type { MailMemory } from "./regions/mail.ts";
 import type { RegionOptions } from "./regions/limits.ts";
@@ -63,7 +68,7 @@ import {
   TRAP_ERROR,
   TRAP_VECTOR,
 } from "./state.ts";
-import { createTag } from "./wasm/mod.ts";
+import { createTag, FunctionTable } from "./wasm/mod.ts";
 
 /** The functions that the emitted runtime calls, but those of the engine itself. */
 export type HostCallbacks = Readonly<
@@ -123,7 +128,7 @@ export class Engine implements CodeSource, CodeKeeper, TierHost {
   emptied = 0;
   readonly decoderOptions: number;
   readonly #options: EngineOptions;
-  readonly #table: WebAssembly.Table;
+  readonly #table = new FunctionTable(HANDLER_TYPE, FIRST_FREE_HANDLER);
   readonly #imports: WebAssembly.ModuleImports;
   readonly #handlers: Map<string, number>;
   readonly #compiler: RegionCompiler | undefined;
@@ -147,15 +152,11 @@ export class Engine implements CodeSource, CodeKeeper, TierHost {
     this.quads = new BigInt64Array(stateMemory.buffer);
     const { module, handlers } = getRuntimeModule();
     this.#handlers = new Map(handlers);
-    this.#table = new WebAssembly.Table({
-      element: "anyfunc",
-      initial: FIRST_FREE_HANDLER,
-    });
     this.#imports = {
       state: stateMemory,
       ram: options.memory.memory,
       common: options.memory.common,
-      table: this.#table,
+      table: this.#table.table,
       trap: createTag(["i32"]) as unknown as WebAssembly.ImportValue,
       ...this.#hostFunctions(),
     };
@@ -280,7 +281,7 @@ export class Engine implements CodeSource, CodeKeeper, TierHost {
   newHandlers(count: number): number {
     const first = this.#nextHandler;
     this.#nextHandler += count;
-    const missing = this.#nextHandler - this.#table.length;
+    const missing = this.#nextHandler - this.#table.size;
     if (missing > 0) this.#table.grow(Math.max(missing, 1024));
     return first;
   }

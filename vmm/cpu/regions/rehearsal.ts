@@ -4,8 +4,9 @@
 // leaves at its first branch, or at the first runtime function that it calls.
 
 import { IMPORT_MODULE } from "../cpu_module.ts";
+import { HANDLER_TYPE } from "../record.ts";
 import { BUDGET, STATE_PAGES } from "../state.ts";
-import { createMemory64, createTag } from "../wasm/mod.ts";
+import { createMemory64, createTag, FunctionTable } from "../wasm/mod.ts";
 import { RAM_MAX_PAGES } from "../cpu_module.ts";
 import type { BatchPlan } from "./plan.ts";
 
@@ -31,10 +32,7 @@ export class Rehearsal {
   /** Compiles all functions of a module. */
   run(bytes: Uint8Array<ArrayBuffer>, { regions, first }: BatchPlan): void {
     const module = new WebAssembly.Module(bytes);
-    const table = new WebAssembly.Table({
-      element: "anyfunc",
-      initial: first + regions.length,
-    });
+    const { table } = new FunctionTable(HANDLER_TYPE, first + regions.length);
     const imports: WebAssembly.ModuleImports = {
       state: this.#state,
       ram: this.#ram,

@@ -10,4 +10,5 @@ export * from "./func.ts";
 export * from "./host.ts";
 export * from "./memory.ts";
 export * from "./module.ts";
+export { FunctionTable } from "./table.ts";
 export { unsignedBytes, Writer } from "./writer.ts";

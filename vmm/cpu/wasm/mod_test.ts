@@ -4,6 +4,7 @@ import {
   bitsOf,
   f64,
   type FuncRef,
+  FunctionTable,
   i32,
   i64,
   ModuleBuilder,
@@ -111,8 +112,8 @@ Deno.test("module: two memories, one of them memory64 and shared", () => {
 
 Deno.test("module: tail calls through a table do not grow the stack", () => {
   const m = new ModuleBuilder();
-  m.importTable("e", "t", 1);
   const type = { params: ["i32"], results: ["i32"] } as const;
+  m.importTable("e", "t", type, 1);
   const down = m.func("down", type.params, type.results, (f) => {
     const n = f.param(0, "i32");
     f.if(n, () => f.returnCallIndirect(type, 0, n.sub(1)));
@@ -120,7 +121,7 @@ Deno.test("module: tail calls through a table do not grow the stack", () => {
   });
   exported(m, down);
   m.elements(0, [down]);
-  const table = new WebAssembly.Table({ element: "anyfunc", initial: 1 });
+  const { table } = new FunctionTable(type, 1);
   assertEquals(instantiate(m, { e: { t: table } }).down(1_000_000), 7);
 });
 

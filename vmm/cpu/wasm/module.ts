@@ -1,5 +1,5 @@
 // A WebAssembly module under construction (WebAssembly Core Specification 3.0,
-// 5.5 "Modules"): interned types, imports, functions, tags, one element segment.
+// 5.5 "Modules"): interned types, imports, functions, tags, a table and what it is filled with.
 
 import { VAL_TYPE_CODE, type ValType } from "./expr.ts";
 import { FunctionBuilder, type HintAt } from "./func.ts";
@@ -54,6 +54,12 @@ interface Import {
   readonly encode: (out: Writer) => void;
 }
 
+interface Table {
+  readonly name: string;
+  readonly min: number;
+  readonly fill: FuncRef;
+}
+
 /** Where a function's body is among all that are encoded. */
 interface Body {
   readonly from: number;
@@ -70,6 +76,8 @@ export class ModuleBuilder {
   readonly #bodies = new Writer(1 << 12);
   readonly #exports: FuncRef[] = [];
   readonly #elements: { offset: number; functions: FuncRef[] }[] = [];
+  #table: Table | undefined;
+  #tableType = 0;
   #importedFunctions = 0;
   #memories = 0;
   #tags = 0;
@@ -132,17 +140,33 @@ export class ModuleBuilder {
     return new Memory(this.#memories++, addressType);
   }
 
-  /** Imports the function table, which is table 0. */
-  importTable(module: string, name: string, min: number): void {
+  /** Imports the table of functions of one type, which is table 0. */
+  importTable(module: string, name: string, type: FuncType, min: number): void {
+    this.#tableType = this.typeIndex(type);
     this.#import({
       module,
       name,
       kind: 1,
-      encode: (out) => {
-        out.append([0x70, 0x00]);
-        out.u(min);
-      },
+      encode: (out) => this.#putTableType(out, min),
     });
+  }
+
+  /** Defines table 0, of functions of one type, filled with `fill`; exports it. */
+  exportTable(name: string, min: number, fill: FuncRef): void {
+    this.#tableType = this.typeIndex(fill.type);
+    this.#table = { name, min, fill };
+  }
+
+  // A table type: references, never null, to functions of one type.
+  #putTableType(out: Writer, min: number): void {
+    this.#putReferenceType(out);
+    out.byte(0);
+    out.u(min);
+  }
+
+  #putReferenceType(out: Writer): void {
+    out.byte(0x64);
+    out.s32(this.#tableType);
   }
 
   /** Imports an exception tag. */
@@ -242,20 +266,26 @@ export class ModuleBuilder {
     section(out, 3, this.#functions.length, (s) => {
       for (const { ref } of this.#functions) s.u(this.typeIndex(ref.type));
     });
-    section(out, 7, this.#exports.length, (s) => {
-      for (const ref of this.#exports) {
-        s.name(ref.name);
-        s.byte(0);
-        s.u(ref.index);
+    const tables = this.#table === undefined ? [] : [this.#table];
+    section(out, 4, tables.length, (s) => {
+      for (const { min, fill } of tables) {
+        s.append([0x40, 0x00]);
+        this.#putTableType(s, min);
+        putReference(s, fill);
       }
+    });
+    section(out, 7, this.#exports.length + tables.length, (s) => {
+      for (const ref of this.#exports) putExport(s, ref.name, 0, ref.index);
+      for (const { name } of tables) putExport(s, name, 1, 0);
     });
     section(out, 9, this.#elements.length, (s) => {
       for (const { offset, functions } of this.#elements) {
-        s.append([0x00, 0x41]);
+        s.append([0x06, 0x00, 0x41]);
         s.s32(offset);
         s.byte(0x0b);
+        this.#putReferenceType(s);
         s.u(functions.length);
-        for (const ref of functions) s.u(ref.index);
+        for (const ref of functions) putReference(s, ref);
       }
     });
     hintSection(out, this.#functions);
@@ -274,6 +304,19 @@ export class ModuleBuilder {
       out.copy(bytes.subarray(body.from, body.to));
     }
   }
+}
+
+function putExport(out: Writer, name: string, kind: number, index: number) {
+  out.name(name);
+  out.byte(kind);
+  out.u(index);
+}
+
+// The constant expression that refers to a function.
+function putReference(out: Writer, ref: FuncRef): void {
+  out.byte(0xd2);
+  out.u(ref.index);
+  out.byte(0x0b);
 }
 
 // A number that tells types of a few values apart: its digits, and one between.
