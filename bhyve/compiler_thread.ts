@@ -1,8 +1,8 @@
 // The thread that builds what a machine's vCPUs start with and compiles for them, and what
 // BHYVE_JIT in the environment asks for: see `parseCompile` and `parseLog`.
 
-import type { RuntimeModule } from "../vmm/cpu/handlers.ts";
 import type { CompilerStart } from "../vmm/cpu/regions/compiler.ts";
+import { embeddedRuntime } from "../vmm/cpu/embedded_runtime.ts";
 import { parseCompile, type RegionOptions } from "../vmm/cpu/regions/limits.ts";
 import { type MailMemory, mailMemory } from "../vmm/cpu/regions/mail.ts";
 import type { RegionStatistics } from "../vmm/cpu/regions/tier.ts";
@@ -36,15 +36,15 @@ function choice(): Choice {
     : { compile, log: new CompileLog(sayTo(file)) };
 }
 
-// What the first of this program's machines built serves all that follow.
-let builtRuntime: RuntimeModule | undefined;
+// What came with this program, or its first machine built, serves all that follow.
+let builtRuntime = embeddedRuntime();
 
 /** The thread. */
 export class CompilerThread {
   /** What each vCPU is told of it. */
   readonly starts: readonly CompileStart[];
   readonly #log: CompileLog | undefined;
-  readonly #runtime = Promise.withResolvers<RuntimeModule | undefined>();
+  readonly #runtime = Promise.withResolvers<WebAssembly.Module | undefined>();
   readonly #worker: Worker | undefined;
 
   /**
@@ -77,7 +77,7 @@ export class CompilerThread {
       new URL("../vmm/cpu/regions/compiler_worker.ts", import.meta.url),
       { type: "module", name: "compiler", ...narrow ? NARROWED : {} },
     );
-    worker.onmessage = ({ data }: MessageEvent<RuntimeModule>) => {
+    worker.onmessage = ({ data }: MessageEvent<WebAssembly.Module>) => {
       if (start.cpus.length === 0) worker.terminate();
       builtRuntime = data;
       this.#runtime.resolve(data);
@@ -92,7 +92,7 @@ export class CompilerThread {
   }
 
   /** What it builds first: the code that every vCPU starts with. */
-  get runtime(): Promise<RuntimeModule | undefined> {
+  get runtime(): Promise<WebAssembly.Module | undefined> {
     return this.#runtime.promise;
   }
 

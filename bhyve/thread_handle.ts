@@ -1,7 +1,6 @@
 // One of a machine's threads as the main thread has it: a worker with narrow permissions,
 // its requests and their answers.
 
-import type { RuntimeModule } from "../vmm/cpu/handlers.ts";
 import { VmmError } from "../vmm/errno.ts";
 import type { VmIn, VmOut, VmRequest } from "../vmm/ioctl.ts";
 import { decoderFiles } from "./decoder_files.ts";
@@ -99,7 +98,10 @@ export class ThreadHandle {
   }
 
   /** Sends the thread what it is built from. */
-  start(specification: ThreadSpecification, runtime?: RuntimeModule): void {
+  start(
+    specification: ThreadSpecification,
+    runtime?: WebAssembly.Module,
+  ): void {
     const mail = this.#mailMemory;
     const own = { vcpu: this.#vcpu, mail, runtime };
     this.#worker.postMessage(

@@ -2,7 +2,6 @@
 // survives structured cloning.
 
 import type { GuestMemoryHandle } from "../vmm/cpu/guest_memory.ts";
-import type { RuntimeModule } from "../vmm/cpu/handlers.ts";
 import type { RegionStatistics } from "../vmm/cpu/regions/tier.ts";
 import type { SharedCodeBuffers } from "../vmm/cpu/shared_code.ts";
 import type { DeviceState } from "../vmm/device.ts";
@@ -19,7 +18,7 @@ export interface ThreadStart {
   readonly code: SharedCodeBuffers;
   readonly board: SharedArrayBuffer;
   /** emitted code that every vCPU starts with; without it, each builds its own */
-  readonly runtime: RuntimeModule | undefined;
+  readonly runtime: WebAssembly.Module | undefined;
   /** what each vCPU compiles, and where */
   readonly compilers: readonly CompileStart[];
   /** memory 0 of every vCPU */

@@ -11,6 +11,7 @@ import {
   buildHandlers,
   getRuntimeModule,
   handlerKey,
+  handlersOf,
   type WantedHandler,
 } from "./handlers.ts";
 import { codeSize, MODE } from "./mode.ts";
@@ -150,8 +151,8 @@ export class Engine implements CodeSource, CodeKeeper, TierHost {
     this.state = new DataView(stateMemory.buffer);
     this.words = new Int32Array(stateMemory.buffer);
     this.quads = new BigInt64Array(stateMemory.buffer);
-    const { module, handlers } = getRuntimeModule();
-    this.#handlers = new Map(handlers);
+    const runtime = getRuntimeModule();
+    this.#handlers = handlersOf(runtime);
     this.#imports = {
       state: stateMemory,
       ram: options.memory.memory,
@@ -160,7 +161,7 @@ export class Engine implements CodeSource, CodeKeeper, TierHost {
       trap: createTag(["i32"]) as unknown as WebAssembly.ImportValue,
       ...this.#hostFunctions(),
     };
-    const instance = this.#instantiate(module);
+    const instance = this.#instantiate(runtime);
     this.runtime = instance.exports as unknown as RuntimeExports;
     Object.assign(this.#imports, instance.exports);
     if (options.regions !== undefined) {

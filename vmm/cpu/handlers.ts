@@ -60,28 +60,31 @@ export function commonShapes(definition: Definition): Shape[] {
   return shapes;
 }
 
-/** The runtime module with the common handlers in it. */
-export interface RuntimeModule {
-  /** the compiled module, which any thread may instantiate */
-  readonly module: WebAssembly.Module;
-  /** table indices of its handlers */
-  readonly handlers: ReadonlyMap<string, number>;
-}
+/** What the runtime module keeps: a line for each handler, in the table's order. */
+const HANDLERS = "handlers";
 
-let runtimeModule: RuntimeModule | undefined;
+let runtimeModule: WebAssembly.Module | undefined;
 
-/** Builds the runtime module, once in each thread. */
-export function getRuntimeModule(): RuntimeModule {
-  runtimeModule ??= buildRuntimeModule();
+/** The runtime with the common handlers in it; each thread builds it once. */
+export function getRuntimeModule(): WebAssembly.Module {
+  runtimeModule ??= new WebAssembly.Module(runtimeBytes());
   return runtimeModule;
 }
 
-/** Takes the runtime module that another thread has built. */
-export function adoptRuntimeModule(built: RuntimeModule): void {
+/** Takes the runtime module that was built elsewhere. */
+export function adoptRuntimeModule(built: WebAssembly.Module): void {
   runtimeModule ??= built;
 }
 
-function buildRuntimeModule(): RuntimeModule {
+/** Table indices of the runtime module's handlers. */
+export function handlersOf(runtime: WebAssembly.Module): Map<string, number> {
+  const [section] = WebAssembly.Module.customSections(runtime, HANDLERS);
+  const keys = new TextDecoder().decode(section).split("\n");
+  return new Map(keys.map((key, index) => [key, index]));
+}
+
+/** Builds the runtime module. */
+export function runtimeBytes(): Uint8Array<ArrayBuffer> {
   const cpu = new CpuModule("runtime");
   defineRuntime(cpu);
   const handlers = new Map<string, number>();
@@ -95,7 +98,8 @@ function buildRuntimeModule(): RuntimeModule {
     }
   }
   cpu.m.elements(0, functions);
-  return { module: new WebAssembly.Module(cpu.m.encode()), handlers };
+  cpu.m.keep(HANDLERS, [...handlers.keys()].join("\n"));
+  return cpu.m.encode();
 }
 
 /** A handler that is wanted in the table. */

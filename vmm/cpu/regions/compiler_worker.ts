@@ -1,7 +1,7 @@
 // The thread that compiles: the code that every processor starts with, which it builds
 // and answers, then regions. See `compiler.ts` and `customer.ts`.
 
-import { getRuntimeModule, type RuntimeModule } from "../handlers.ts";
+import { getRuntimeModule } from "../handlers.ts";
 import type { CompilerStart } from "./compiler.ts";
 import { Customer } from "./customer.ts";
 
@@ -10,7 +10,7 @@ Error.stackTraceLimit = 0;
 
 const scope = self as unknown as {
   onmessage: ((event: MessageEvent<CompilerStart>) => void) | null;
-  postMessage(message: RuntimeModule): void;
+  postMessage(message: WebAssembly.Module): void;
 };
 scope.onmessage = ({ data }) => {
   const bell = new Int32Array(data.bell);
