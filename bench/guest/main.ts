@@ -1,36 +1,30 @@
-// `deno task bench guest DIR [WORDS]`: boots the vmlinuz and initrd.img of a directory
-// with bhyveload and bhyve, its console on standard output. The guest's command line is
-// "console=ttyS0" and the words, such as "bench" for a guest that has benchmarks.
+// `deno task bench guest DIR [WORDS]`: boots the vmlinuz and initrd.img of a directory,
+// its console on standard output. The guest's command line is "console=ttyS0" and the
+// words, such as "bench" for a guest that has benchmarks.
 
 import { run } from "../../bhyve/command.ts";
 import { processHost } from "../../bhyve/host.ts";
-import { bhyveload } from "../../bhyveload/command.ts";
 import { VmmRoot } from "../../vmm/root/root.ts";
 
 const NAME = "bench";
 const MEMORY = "512M";
-
-function say(text: string): void {
-  Deno.stderr.writeSync(new TextEncoder().encode(text));
-}
 
 async function boot(
   root: VmmRoot,
   directory: string,
   words: readonly string[],
 ): Promise<number> {
-  const files = [`${directory}/vmlinuz`, `${directory}/initrd.img`] as const;
-  const status = await bhyveload(
-    [
-      ...["-m", MEMORY, "--kernel", files[0], "--initrd", files[1]],
-      ...["--append", ["console=ttyS0", ...words].join(" "), NAME],
-    ],
-    { out: say, err: say, root: () => root },
-  );
-  if (status !== 0) return status;
+  const loader = {
+    kernel: `${directory}/vmlinuz`,
+    initrd: `${directory}/initrd.img`,
+    append: ["console=ttyS0", ...words].join(" "),
+  };
   return await run([
     ...["-H", "-m", MEMORY, "-s", "0,hostbridge", "-s", "31,lpc"],
-    ...["-l", "com1,stdio", NAME],
+    ...["-l", "com1,stdio"],
+    ...Object.entries(loader)
+      .flatMap(([key, value]) => ["-o", `loader.${key}=${value}`]),
+    NAME,
   ], processHost(root));
 }
 
