@@ -4,7 +4,7 @@
 import { createStateMemory } from "../vmm/cpu/state.ts";
 import { CompilerThread } from "./compiler_thread.ts";
 import type { MachinePlan } from "./plan.ts";
-import { ThreadHandle } from "./thread_handle.ts";
+import { ThreadHandle, type ThreadSpecification } from "./thread_handle.ts";
 
 /** What workers are made for. */
 export interface CrewOutline {
@@ -26,6 +26,7 @@ export class Crew {
   readonly compiler: CompilerThread;
   /** a thread for each vCPU */
   readonly threads: readonly ThreadHandle[];
+  #isEnded = false;
 
   constructor({ vcpus, permissions, narrow }: CrewOutline) {
     this.states = Array.from({ length: vcpus }, () => createStateMemory());
@@ -35,8 +36,21 @@ export class Crew {
     );
   }
 
+  /** Builds a machine in them: its processors once the code that they begin with is there. */
+  start(specification: ThreadSpecification): void {
+    for (const thread of this.threads) thread.start(specification);
+    void this.#finish();
+  }
+
+  async #finish(): Promise<void> {
+    const runtime = await this.compiler.runtime;
+    if (this.#isEnded) return;
+    for (const thread of this.threads) thread.finish({ runtime });
+  }
+
   /** Ends them. */
   end(): void {
+    this.#isEnded = true;
     for (const thread of this.threads) thread.end();
     this.compiler.end();
   }

@@ -6,7 +6,11 @@ import type { VmIn, VmOut, VmRequest } from "../vmm/ioctl.ts";
 import { decoderFiles } from "./decoder_files.ts";
 import type { MachinePlan } from "./plan.ts";
 import { type MailedRequest, RequestMail } from "./request_mail.ts";
-import type { ThreadMessage, ThreadStart } from "./thread_messages.ts";
+import type {
+  ThreadCode,
+  ThreadMessage,
+  ThreadStart,
+} from "./thread_messages.ts";
 
 /** What a machine has to do with a thread of it. */
 export interface ThreadEvents {
@@ -16,11 +20,8 @@ export interface ThreadEvents {
   told(message: ThreadMessage): void;
 }
 
-/** What all threads of a machine are made from, but for the code compiled meanwhile. */
-export type ThreadSpecification = Omit<
-  ThreadStart,
-  "runtime" | "vcpu" | "mail"
->;
+/** What all threads of a machine are made from. */
+export type ThreadSpecification = Omit<ThreadStart, "vcpu" | "mail">;
 
 type Answer = (
   message: Extract<ThreadMessage, { kind: "reply" | "refusal" }>,
@@ -97,16 +98,17 @@ export class ThreadHandle {
     if (this.#failure !== undefined) events.told(this.#failure);
   }
 
-  /** Sends the thread what it is built from. */
-  start(
-    specification: ThreadSpecification,
-    runtime?: WebAssembly.Module,
-  ): void {
-    const mail = this.#mailMemory;
-    const own = { vcpu: this.#vcpu, mail, runtime };
+  /** Sends the thread what it is built from but for its processor. */
+  start(specification: ThreadSpecification): void {
+    const own = { vcpu: this.#vcpu, mail: this.#mailMemory };
     this.#worker.postMessage(
       { ...specification, ...own } satisfies ThreadStart,
     );
+  }
+
+  /** Sends the thread what its processor is built from. */
+  finish(code: ThreadCode): void {
+    this.#worker.postMessage(code);
   }
 
   /** Settles when the thread is built. */

@@ -23,7 +23,7 @@ import { GuestRam } from "./guest_ram.ts";
 import { copyOut } from "./memory_access.ts";
 import type { MachinePlan } from "./plan.ts";
 import type { ThreadMessage, ThreadStart } from "./thread_messages.ts";
-import type { ThreadHandle, ThreadSpecification } from "./thread_handle.ts";
+import type { ThreadHandle } from "./thread_handle.ts";
 import { VcpuGate } from "./vcpu_gate.ts";
 
 /** A machine's threads could not be built; bhyve ends with `status`. */
@@ -83,7 +83,7 @@ export class MachineThreads {
     );
     const code = createSharedCode(memory.common);
     this.#shareWrites(code);
-    void this.#start({
+    crew.start({
       plan,
       memory: memory.handle,
       code,
@@ -114,14 +114,6 @@ export class MachineThreads {
       ? outcome
       : { message: "The machine ended before it ran", status: 4 };
     throw new MachineSetupError(message, status);
-  }
-
-  // What all threads run is built while they load their modules.
-  async #start(specification: ThreadSpecification): Promise<void> {
-    const { compiler, threads } = this.#crew;
-    const runtime = await compiler.runtime;
-    if (this.#isEnded) return;
-    for (const thread of threads) thread.start(specification, runtime);
   }
 
   // This thread holds no code, but what it writes others may have decoded.
