@@ -1,16 +1,13 @@
 // The thread that builds what a machine's vCPUs start with and compiles for them, and what
 // BHYVE_JIT in the environment asks for: see `parseCompile` and `parseLog`.
 
-import type { CompilerStart } from "../vmm/cpu/regions/compiler.ts";
-import { embeddedRuntime } from "../vmm/cpu/embedded_runtime.ts";
 import { parseCompile, type RegionOptions } from "../vmm/cpu/regions/limits.ts";
 import { type MailMemory, mailMemory } from "../vmm/cpu/regions/mail.ts";
 import type { RegionStatistics } from "../vmm/cpu/regions/tier.ts";
 import { CompileLog, parseLog, sayTo } from "./compile_log.ts";
+import { CompilerWorker } from "./compiler_worker.ts";
 
 const VARIABLE = "BHYVE_JIT";
-/** It needs nothing of the host. */
-const NARROWED: WorkerOptions = { deno: { permissions: "none" } };
 
 /** What a vCPU compiles, and its mail to the thread that does it. */
 export interface CompileStart {
@@ -36,16 +33,14 @@ function choice(): Choice {
     : { compile, log: new CompileLog(sayTo(file)) };
 }
 
-// What came with this program, or its first machine built, serves all that follow.
-let builtRuntime = embeddedRuntime();
-
 /** The thread. */
 export class CompilerThread {
   /** What each vCPU is told of it. */
   readonly starts: readonly CompileStart[];
+  /** What it builds first: the code that every vCPU starts with. */
+  readonly runtime: Promise<WebAssembly.Module | undefined>;
   readonly #log: CompileLog | undefined;
-  readonly #runtime = Promise.withResolvers<WebAssembly.Module | undefined>();
-  readonly #worker: Worker | undefined;
+  readonly #worker: CompilerWorker;
 
   /**
    * @param states memory 0 of every vCPU
@@ -65,35 +60,11 @@ export class CompilerThread {
       const mail = cpus[n]?.mail;
       return { compile, tells, ...mail === undefined ? {} : { mail } };
     });
-    const buildsRuntime = builtRuntime === undefined;
-    if (!buildsRuntime) this.#runtime.resolve(builtRuntime);
-    if (buildsRuntime || isWanted) {
-      this.#worker = this.#startWorker({ bell, cpus, buildsRuntime }, narrow);
-    }
-  }
-
-  #startWorker(start: CompilerStart, narrow: boolean): Worker {
-    const worker = new Worker(
-      new URL("../vmm/cpu/regions/compiler_worker.ts", import.meta.url),
-      { type: "module", name: "compiler", ...narrow ? NARROWED : {} },
-    );
-    worker.onmessage = ({ data }: MessageEvent<WebAssembly.Module>) => {
-      if (start.cpus.length === 0) worker.terminate();
-      builtRuntime = data;
-      this.#runtime.resolve(data);
-    };
-    // Without it the processors' threads do for themselves what it does.
-    worker.onerror = (event) => {
-      event.preventDefault();
-      this.#runtime.resolve(undefined);
-    };
-    worker.postMessage(start);
-    return worker;
-  }
-
-  /** What it builds first: the code that every vCPU starts with. */
-  get runtime(): Promise<WebAssembly.Module | undefined> {
-    return this.#runtime.promise;
+    const worker = CompilerWorker.take(narrow);
+    this.#worker = worker;
+    this.runtime = worker.runtime;
+    if (isWanted) worker.start({ bell, cpus });
+    else void this.runtime.then(() => worker.end());
   }
 
   /** A vCPU's thread told of what it has compiled so far. */
@@ -104,6 +75,6 @@ export class CompilerThread {
   /** Ends the thread. */
   end(): void {
     this.#log?.end();
-    this.#worker?.terminate();
+    this.#worker.end();
   }
 }

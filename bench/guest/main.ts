@@ -2,15 +2,13 @@
 // its console on standard output. The guest's command line is "console=ttyS0" and the
 // words, such as "bench" for a guest that has benchmarks.
 
-import { run } from "../../bhyve/command.ts";
-import { processHost } from "../../bhyve/host.ts";
-import { VmmRoot } from "../../vmm/root/root.ts";
+import { startAhead } from "../../bhyve/compiler_worker.ts";
 
 const NAME = "bench";
 const MEMORY = "512M";
 
 async function boot(
-  root: VmmRoot,
+  root: string,
   directory: string,
   words: readonly string[],
 ): Promise<number> {
@@ -19,13 +17,17 @@ async function boot(
     initrd: `${directory}/initrd.img`,
     append: ["console=ttyS0", ...words].join(" "),
   };
+  startAhead();
+  const { run } = await import("../../bhyve/command.ts");
+  const { processHost } = await import("../../bhyve/host.ts");
+  const { VmmRoot } = await import("../../vmm/root/root.ts");
   return await run([
     ...["-H", "-m", MEMORY, "-s", "0,hostbridge", "-s", "31,lpc"],
     ...["-l", "com1,stdio"],
     ...Object.entries(loader)
       .flatMap(([key, value]) => ["-o", `loader.${key}=${value}`]),
     NAME,
-  ], processHost(root));
+  ], processHost(new VmmRoot(root)));
 }
 
 /** Boots the guest in `args[0]`. */
@@ -38,7 +40,7 @@ export async function benchGuest(args: readonly string[]): Promise<void> {
   const directory = await Deno.makeTempDir({ prefix: "bhyve-bench-" });
   const start = performance.now();
   try {
-    const status = await boot(new VmmRoot(`${directory}/vmm`), guest, words);
+    const status = await boot(`${directory}/vmm`, guest, words);
     const seconds = ((performance.now() - start) / 1000).toFixed(2);
     console.log(`status ${status} after ${seconds} seconds`);
   } finally {
