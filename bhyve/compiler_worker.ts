@@ -73,5 +73,5 @@ function mayLoad(): boolean {
 
 /** Makes the first machine's worker, which takes longest to have something to show. */
 export function startAhead(): void {
-  if (built === undefined && mayLoad()) ahead = new CompilerWorker(true);
+  if (mayLoad()) ahead = new CompilerWorker(true);
 }
