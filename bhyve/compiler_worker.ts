@@ -12,7 +12,7 @@ const MODULE = new URL(
 const NARROWED: WorkerOptions = { deno: { permissions: "none" } };
 
 // What came with this program, or its first machine built, serves all that follow.
-let built = embeddedRuntime();
+let built: WebAssembly.Module | undefined;
 let ahead: CompilerWorker | undefined;
 
 /** One worker. */
@@ -37,6 +37,7 @@ export class CompilerWorker {
       event.preventDefault();
       this.#runtime.resolve(undefined);
     };
+    built ??= embeddedRuntime();
     if (built === undefined) worker.postMessage("build");
     else this.#runtime.resolve(built);
   }
