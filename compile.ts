@@ -2,12 +2,16 @@
 // bhyveload in DIR (default `out`), each with the permissions that it needs and no
 // others. `DENORT_BIN` names the base binary where Deno cannot download one.
 
+import { fileURLToPath } from "node:url";
+import { RUNTIME_FILE } from "./vmm/cpu/embedded_runtime.ts";
+import { runtimeBytes } from "./vmm/cpu/handlers.ts";
+
 interface Executable {
   readonly name: string;
   readonly entry: string;
   readonly permissions: readonly string[];
-  /** modules that are loaded by workers */
-  readonly workers: readonly string[];
+  /** modules that are loaded by workers, and files */
+  readonly includes: readonly string[];
 }
 
 /** What says where the vmm root is. */
@@ -29,10 +33,11 @@ const EXECUTABLES: readonly Executable[] = [
       // Pins vCPUs to host CPUs.
       "--allow-run=ps,taskset",
     ],
-    workers: [
+    includes: [
       "bhyve/worker.ts",
       "bhyve/vcpu_worker.ts",
       "vmm/cpu/regions/compiler_worker.ts",
+      fileURLToPath(RUNTIME_FILE),
     ],
   },
   {
@@ -44,7 +49,7 @@ const EXECUTABLES: readonly Executable[] = [
       ...FILES,
       ...SOCKETS,
     ],
-    workers: [],
+    includes: [],
   },
   {
     name: "bhyveload",
@@ -55,7 +60,7 @@ const EXECUTABLES: readonly Executable[] = [
       ...FILES,
       ...SOCKETS,
     ],
-    workers: [],
+    includes: [],
   },
 ];
 
@@ -65,7 +70,7 @@ function isAtLeast(major: number, minor: number): boolean {
 }
 
 async function compile(
-  { name, entry, permissions, workers }: Executable,
+  { name, entry, permissions, includes }: Executable,
   directory: string,
 ): Promise<void> {
   const output = `${directory}/${name}`;
@@ -78,7 +83,7 @@ async function compile(
       // A heap for each thread grows to what its youngest objects may take.
       "--v8-flags=--max-semi-space-size=2",
       ...permissions,
-      ...workers.flatMap((path) => ["--include", path]),
+      ...includes.flatMap((path) => ["--include", path]),
       "--output",
       output,
       entry,
@@ -96,4 +101,9 @@ async function compile(
 const directory = Deno.args[0] ?? "out";
 await Deno.mkdir(directory, { recursive: true });
 const output = await Deno.realPath(directory);
-for (const executable of EXECUTABLES) await compile(executable, output);
+await Deno.writeFile(RUNTIME_FILE, runtimeBytes());
+try {
+  for (const executable of EXECUTABLES) await compile(executable, output);
+} finally {
+  await Deno.remove(RUNTIME_FILE);
+}

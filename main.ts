@@ -1,5 +1,10 @@
 // The command bhyve: `bhyve [options] NAME`.
 
-import { run } from "./bhyve/command.ts";
+import { startAhead } from "./bhyve/compiler_worker.ts";
 
-if (import.meta.main) Deno.exit(await run(Deno.args));
+if (import.meta.main) {
+  // Before the rest is loaded: nothing else takes a guest's first instruction as long.
+  startAhead();
+  const { run } = await import("./bhyve/command.ts");
+  Deno.exit(await run(Deno.args));
+}

@@ -10,7 +10,7 @@ import type { RestingMachine } from "../vmm/root/resting_machine.ts";
 import type { VmmRoot } from "../vmm/root/root.ts";
 import type { VmState } from "../vmm/root/state.ts";
 import { refuse, STATUS } from "./option_error.ts";
-import type { Topology } from "./topology.ts";
+import { requireVcpus, type Topology } from "./topology.ts";
 
 /** How a machine is claimed and made ready. */
 export interface ClaimRequest {
@@ -142,12 +142,7 @@ function requireLoaded(machine: RestingMachine, { name }: ClaimRequest): void {
 function setTopology(machine: RestingMachine, topology: Topology): void {
   const { cpus, sockets, cores, threads } = topology;
   const { maxcpus } = machine.topology;
-  if (cpus > maxcpus) {
-    throw refuse(
-      STATUS.ERROR,
-      `${cpus} vCPUs requested but only ${maxcpus} available`,
-    );
-  }
+  requireVcpus(cpus, maxcpus);
   const wanted: CpuTopology = { sockets, cores, threads, maxcpus };
   try {
     machine.ioctl("VM_SET_TOPOLOGY", wanted);

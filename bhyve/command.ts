@@ -2,11 +2,12 @@
 // out. In the order of bhyve's own start (bhyve-options.md section 11), except that
 // everything that can be refused without the machine is refused before it is touched.
 
+import { MAX_VCPUS } from "../vmm/ioctl.ts";
 import { ReadyMachine } from "./claim.ts";
 import { type CommandHost, processHost } from "./host.ts";
 import { kernelLoader } from "./kernel.ts";
 import { loaderFiles, type LoaderKeys, loaderKeys } from "./loader_keys.ts";
-import { makePlan } from "./make_plan.ts";
+import { filesOf, makePlan } from "./make_plan.ts";
 import { OptionError, refuse, STATUS } from "./option_error.ts";
 import { parseOptions, type RunCommand } from "./options.ts";
 import { needsOf, requireNeeds } from "./permissions.ts";
@@ -15,6 +16,7 @@ import { refuseUnbuilt } from "./refusals.ts";
 import { requireDisks, type Resources, resourcesOf } from "./resources.ts";
 import { SerialLines } from "./serial_lines.ts";
 import { Session, type StartMachine } from "./session.ts";
+import { requireVcpus } from "./topology.ts";
 import { machineUuid } from "./uuid.ts";
 
 /** A command line that was found good. */
@@ -38,6 +40,7 @@ function check(
   const { config, name, topology } = command;
   refuseUnbuilt(command);
   if (name === undefined) throw refuse(STATUS.ERROR, "no machine is named");
+  requireVcpus(topology.cpus, MAX_VCPUS);
   const resources = resourcesOf(config, warn);
   const loader = loaderKeys(config);
   const pinned = pinnings(config, topology.cpus);
@@ -83,9 +86,25 @@ async function runMachine(
   host: CommandHost,
   warn: Warn,
 ): Promise<number> {
-  const { command: { config }, name, resources, uuid } = checked;
+  const { command: { topology }, resources } = checked;
   // What runs guest code reads files of its own; a refusal should come before that.
-  const { startThreads } = await import("./start_threads.ts");
+  const { prepareThreads } = await import("./start_threads.ts");
+  // They load their modules while the machine is claimed.
+  const threads = prepareThreads(topology.cpus, filesOf(resources));
+  try {
+    const start = confined(checked, host, warn)(threads.start);
+    return await runIn(start, checked, host);
+  } finally {
+    threads.end();
+  }
+}
+
+async function runIn(
+  start: StartMachine,
+  checked: CheckedCommand,
+  host: CommandHost,
+): Promise<number> {
+  const { command: { config }, name, resources, uuid } = checked;
   const ready = await claim(checked, host);
   let session: Session | undefined;
   try {
@@ -100,7 +119,7 @@ async function runMachine(
       host,
       ready,
       lines,
-      start: confined(checked, host, warn)(startThreads),
+      start,
       plan: () =>
         makePlan({
           name,

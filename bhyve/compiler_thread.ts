@@ -1,13 +1,11 @@
 // The thread that builds what a machine's vCPUs start with and compiles for them, and what
 // BHYVE_JIT in the environment asks for: see `parseCompile` and `parseLog`.
 
-import type { RuntimeModule } from "../vmm/cpu/handlers.ts";
-import type { CompilerStart } from "../vmm/cpu/regions/compiler.ts";
 import { parseCompile, type RegionOptions } from "../vmm/cpu/regions/limits.ts";
 import { type MailMemory, mailMemory } from "../vmm/cpu/regions/mail.ts";
 import type { RegionStatistics } from "../vmm/cpu/regions/tier.ts";
 import { CompileLog, parseLog, sayTo } from "./compile_log.ts";
-import { decoderFiles } from "./decoder_files.ts";
+import { CompilerWorker } from "./compiler_worker.ts";
 
 const VARIABLE = "BHYVE_JIT";
 
@@ -35,16 +33,14 @@ function choice(): Choice {
     : { compile, log: new CompileLog(sayTo(file)) };
 }
 
-// What the first of this program's machines built serves all that follow.
-let builtRuntime: RuntimeModule | undefined;
-
 /** The thread. */
 export class CompilerThread {
   /** What each vCPU is told of it. */
   readonly starts: readonly CompileStart[];
+  /** What it builds first: the code that every vCPU starts with. */
+  readonly runtime: Promise<WebAssembly.Module | undefined>;
   readonly #log: CompileLog | undefined;
-  readonly #runtime = Promise.withResolvers<RuntimeModule | undefined>();
-  readonly #worker: Worker | undefined;
+  readonly #worker: CompilerWorker;
 
   /**
    * @param states memory 0 of every vCPU
@@ -64,35 +60,11 @@ export class CompilerThread {
       const mail = cpus[n]?.mail;
       return { compile, tells, ...mail === undefined ? {} : { mail } };
     });
-    const buildsRuntime = builtRuntime === undefined;
-    if (!buildsRuntime) this.#runtime.resolve(builtRuntime);
-    if (buildsRuntime || isWanted) {
-      this.#worker = this.#startWorker({ bell, cpus, buildsRuntime }, narrow);
-    }
-  }
-
-  #startWorker(start: CompilerStart, narrow: boolean): Worker {
-    const worker = new Worker(
-      new URL("../vmm/cpu/regions/compiler_worker.ts", import.meta.url),
-      { type: "module", name: "compiler", ...narrow ? narrowed() : {} },
-    );
-    worker.onmessage = ({ data }: MessageEvent<RuntimeModule>) => {
-      if (start.cpus.length === 0) worker.terminate();
-      builtRuntime = data;
-      this.#runtime.resolve(data);
-    };
-    // Without it the processors' threads do for themselves what it does.
-    worker.onerror = (event) => {
-      event.preventDefault();
-      this.#runtime.resolve(undefined);
-    };
-    worker.postMessage(start);
-    return worker;
-  }
-
-  /** What it builds first: the code that every vCPU starts with. */
-  get runtime(): Promise<RuntimeModule | undefined> {
-    return this.#runtime.promise;
+    const worker = CompilerWorker.take(narrow);
+    this.#worker = worker;
+    this.runtime = worker.runtime;
+    if (isWanted) worker.start({ bell, cpus });
+    else void this.runtime.then(() => worker.end());
   }
 
   /** A vCPU's thread told of what it has compiled so far. */
@@ -103,17 +75,6 @@ export class CompilerThread {
   /** Ends the thread. */
   end(): void {
     this.#log?.end();
-    this.#worker?.terminate();
+    this.#worker.end();
   }
-}
-
-function narrowed(): WorkerOptions {
-  return {
-    deno: {
-      permissions: {
-        ...{ env: false, ffi: false, import: false, net: false, run: false },
-        ...{ sys: false, write: false, read: decoderFiles() },
-      },
-    },
-  };
 }

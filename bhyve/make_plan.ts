@@ -44,11 +44,18 @@ function valuesFor({ config, uuid, chars }: PlanParts): MachinePlan["config"] {
   return [...values, ["uuid", uuid]];
 }
 
+/** The files that the machine's devices use. */
+export function filesOf({ disks }: Resources): MachinePlan["permissions"] {
+  return {
+    read: disks.map(({ path }) => path),
+    write: disks.filter((disk) => !disk.readOnly).map(({ path }) => path),
+  };
+}
+
 /** The plan. */
 export function makePlan(parts: PlanParts): MachinePlan {
   const { name, resources, chars, state } = parts;
   const { topology, vcpus, rtc } = state;
-  const { disks } = resources;
   return {
     name,
     config: valuesFor(parts),
@@ -61,9 +68,6 @@ export function makePlan(parts: PlanParts): MachinePlan {
     ),
     rtc,
     chars,
-    permissions: {
-      read: disks.map(({ path }) => path),
-      write: disks.filter((disk) => !disk.readOnly).map(({ path }) => path),
-    },
+    permissions: filesOf(resources),
   };
 }

@@ -1,7 +1,6 @@
 // A machine's threads as a session runs them. Requests about the machine's description
 // are answered from the machine at rest, which does not change while it runs.
 
-import type { GuestMemory } from "../vmm/cpu/guest_memory.ts";
 import { VmmError } from "../vmm/errno.ts";
 import {
   VM_IOCTLS,
@@ -11,12 +10,14 @@ import {
 } from "../vmm/ioctl.ts";
 import type { RestingMachine } from "../vmm/root/resting_machine.ts";
 import { changesDescription } from "../vmm/vm_ioctls.ts";
+import { Crew } from "./crew.ts";
 import { isSpecial } from "./permissions.ts";
 import type { MachinePlan } from "./plan.ts";
 import {
   type MachineEnd,
   MachineFailure,
   type RunningMachine,
+  type StartMachine,
 } from "./session.ts";
 import { MachineThreads } from "./threads.ts";
 
@@ -42,19 +43,11 @@ async function perform<R extends VmRequest>(
   return resting.ioctl(request, payload);
 }
 
-/**
- * Builds a machine in threads of its own, stopped.
- *
- * @throws {MachineSetupError} where a device cannot be made
- */
-export async function startThreads(
-  plan: MachinePlan,
-  memory: GuestMemory,
-  resting: RestingMachine,
+async function startThreads(
+  crew: Crew,
+  ...[plan, memory, resting]: Parameters<StartMachine>
 ): Promise<RunningMachine> {
-  // Permissions that are narrowed to paths no longer open devices of the host.
-  const narrow = !plan.permissions.read.some(isSpecial);
-  const threads = await MachineThreads.create(plan, memory, { narrow });
+  const threads = await MachineThreads.create(plan, memory, crew);
   return {
     ended: endOf(threads),
     handler: {
@@ -66,5 +59,32 @@ export async function startThreads(
     wake: () => threads.wake(),
     pressPowerButton: () => threads.pressPowerButton(),
     terminate: () => threads.terminate(),
+  };
+}
+
+/** Threads that wait for their machine. */
+export interface PreparedThreads {
+  /** Builds a machine in them, stopped; another one, later, in others that are alike. */
+  readonly start: StartMachine;
+  /** Ends them where nothing was built. */
+  end(): void;
+}
+
+/** Makes the threads that machines with certain vCPUs and files are built in. */
+export function prepareThreads(
+  vcpus: number,
+  permissions: MachinePlan["permissions"],
+): PreparedThreads {
+  // Permissions that are narrowed to paths no longer open devices of the host.
+  const narrow = !permissions.read.some(isSpecial);
+  const make = () => new Crew({ vcpus, permissions, narrow });
+  let waiting: Crew | undefined = make();
+  return {
+    start: (...from) => {
+      const crew = waiting ?? make();
+      waiting = undefined;
+      return startThreads(crew, ...from);
+    },
+    end: () => waiting?.end(),
   };
 }

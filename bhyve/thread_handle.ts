@@ -1,26 +1,27 @@
 // One of a machine's threads as the main thread has it: a worker with narrow permissions,
 // its requests and their answers.
 
-import type { RuntimeModule } from "../vmm/cpu/handlers.ts";
 import { VmmError } from "../vmm/errno.ts";
 import type { VmIn, VmOut, VmRequest } from "../vmm/ioctl.ts";
 import { decoderFiles } from "./decoder_files.ts";
 import type { MachinePlan } from "./plan.ts";
 import { type MailedRequest, RequestMail } from "./request_mail.ts";
-import type { ThreadMessage, ThreadStart } from "./thread_messages.ts";
+import type {
+  ThreadCode,
+  ThreadMessage,
+  ThreadStart,
+} from "./thread_messages.ts";
 
-/** What a handle is made with. */
-export interface ThreadHandleOptions {
-  /** whether the worker's permissions are narrowed to the plan's */
-  readonly narrow: boolean;
-  /** makes the thread look at its requests */
-  readonly kick: () => void;
-  /** told of everything but answers */
-  readonly told: (message: ThreadMessage) => void;
+/** What a machine has to do with a thread of it. */
+export interface ThreadEvents {
+  /** Makes the thread look at its requests. */
+  kick(): void;
+  /** Is told of everything but answers. */
+  told(message: ThreadMessage): void;
 }
 
-/** What a thread is made from, but for the code that is compiled meanwhile. */
-export type ThreadSpecification = Omit<ThreadStart, "runtime">;
+/** What all threads of a machine are made from. */
+export type ThreadSpecification = Omit<ThreadStart, "vcpu" | "mail">;
 
 type Answer = (
   message: Extract<ThreadMessage, { kind: "reply" | "refusal" }>,
@@ -37,8 +38,8 @@ function makeWorker(vcpu: number, options: WorkerOptions): Worker {
 
 /** Exactly the plan's files for the devices' thread; nothing of them for the others. */
 function permissionsOf(
-  { read, write }: MachinePlan["permissions"],
   vcpu: number,
+  { read, write }: MachinePlan["permissions"],
 ): Deno.PermissionOptionsObject {
   const none = {
     env: false,
@@ -56,42 +57,58 @@ function permissionsOf(
 
 /** One thread. */
 export class ThreadHandle {
+  readonly #vcpu: number;
   readonly #worker: Worker;
-  readonly #start: ThreadSpecification;
-  readonly #options: ThreadHandleOptions;
-  readonly #mail: RequestMail;
+  readonly #mailMemory = RequestMail.create();
+  readonly #mail = new RequestMail(this.#mailMemory);
   readonly #ready = Promise.withResolvers<void>();
   readonly #answers = new Map<number, Answer>();
   readonly #unsent: MailedRequest[] = [];
+  #events: ThreadEvents | undefined;
+  #failure: ThreadMessage | undefined;
   #next = 0;
 
-  constructor(start: ThreadSpecification, options: ThreadHandleOptions) {
-    this.#options = options;
-    this.#start = start;
-    this.#mail = new RequestMail(start.mail);
-    const { permissions } = start.plan;
-    this.#worker = makeWorker(start.vcpu, {
+  /**
+   * Makes the thread, which loads its modules and waits.
+   *
+   * @param permissions the plan's, where the worker's are narrowed to them
+   */
+  constructor(vcpu: number, permissions?: MachinePlan["permissions"]) {
+    this.#vcpu = vcpu;
+    this.#worker = makeWorker(vcpu, {
       type: "module",
-      name: `vcpu ${start.vcpu}`,
-      ...options.narrow
-        ? { deno: { permissions: permissionsOf(permissions, start.vcpu) } }
-        : {},
+      name: `vcpu ${vcpu}`,
+      ...permissions === undefined
+        ? {}
+        : { deno: { permissions: permissionsOf(vcpu, permissions) } },
     });
     this.#worker.onmessage = (event: MessageEvent<ThreadMessage>) =>
       this.#receive(event.data);
     this.#worker.onerror = (event) => {
       event.preventDefault();
-      this.#options.told({
-        kind: "failure",
-        message: event.message,
-        status: STATUS_ERROR,
-      });
+      const { message } = event;
+      this.#failure = { kind: "failure", message, status: STATUS_ERROR };
+      this.#events?.told(this.#failure);
     };
   }
 
-  /** Sends the thread what it is built from. */
-  start(runtime: RuntimeModule | undefined): void {
-    this.#worker.postMessage({ ...this.#start, runtime } satisfies ThreadStart);
+  /** Makes it one of a machine's threads, which hears of it from here on. */
+  join(events: ThreadEvents): void {
+    this.#events = events;
+    if (this.#failure !== undefined) events.told(this.#failure);
+  }
+
+  /** Sends the thread what it is built from but for its processor. */
+  start(specification: ThreadSpecification): void {
+    const own = { vcpu: this.#vcpu, mail: this.#mailMemory };
+    this.#worker.postMessage(
+      { ...specification, ...own } satisfies ThreadStart,
+    );
+  }
+
+  /** Sends the thread what its processor is built from. */
+  finish(code: ThreadCode): void {
+    this.#worker.postMessage(code);
   }
 
   /** Settles when the thread is built. */
@@ -111,7 +128,7 @@ export class ThreadHandle {
         return this.#sendMore();
       }
       default:
-        return this.#options.told(message);
+        return this.#events?.told(message);
     }
   }
 
@@ -133,7 +150,7 @@ export class ThreadHandle {
     while (this.#unsent.length > 0 && this.#mail.send(this.#unsent[0]!)) {
       this.#unsent.shift();
     }
-    this.#options.kick();
+    this.#events?.kick();
   }
 
   /** Ends the thread; what it was asked and did not answer is refused. */

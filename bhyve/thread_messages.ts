@@ -2,7 +2,6 @@
 // survives structured cloning.
 
 import type { GuestMemoryHandle } from "../vmm/cpu/guest_memory.ts";
-import type { RuntimeModule } from "../vmm/cpu/handlers.ts";
 import type { RegionStatistics } from "../vmm/cpu/regions/tier.ts";
 import type { SharedCodeBuffers } from "../vmm/cpu/shared_code.ts";
 import type { DeviceState } from "../vmm/device.ts";
@@ -18,8 +17,6 @@ export interface ThreadStart {
   readonly memory: GuestMemoryHandle;
   readonly code: SharedCodeBuffers;
   readonly board: SharedArrayBuffer;
-  /** emitted code that every vCPU starts with; without it, each builds its own */
-  readonly runtime: RuntimeModule | undefined;
   /** what each vCPU compiles, and where */
   readonly compilers: readonly CompileStart[];
   /** memory 0 of every vCPU */
@@ -28,6 +25,12 @@ export interface ThreadStart {
   readonly mail: SharedArrayBuffer;
   /** words for agreeing on the time, by vCPU; that of vCPU 0 is not used */
   readonly clocks: readonly SharedArrayBuffer[];
+}
+
+/** What every thread is sent next. */
+export interface ThreadCode {
+  /** emitted code that every vCPU starts with; without it, each builds its own */
+  readonly runtime: WebAssembly.Module | undefined;
 }
 
 /** What a thread answers. */

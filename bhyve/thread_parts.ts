@@ -9,7 +9,11 @@ import { PostedInterrupts, RemoteApic } from "../vmm/platform/mod.ts";
 import { Board } from "./board.ts";
 import { MachineError, STATUS_ERROR } from "./machine_error.ts";
 import { type MailedRequest, RequestMail } from "./request_mail.ts";
-import type { ThreadMessage, ThreadStart } from "./thread_messages.ts";
+import type {
+  ThreadCode,
+  ThreadMessage,
+  ThreadStart,
+} from "./thread_messages.ts";
 import { VcpuGate } from "./vcpu_gate.ts";
 import type { VcpuThreadOptions } from "./vcpu_thread.ts";
 
@@ -37,8 +41,7 @@ export class ThreadParts {
   readonly posted: PostedInterrupts;
 
   constructor(readonly start: ThreadStart) {
-    const { vcpu, runtime } = start;
-    if (runtime !== undefined) adoptRuntimeModule(runtime);
+    const { vcpu } = start;
     this.memory = new GuestMemory(start.memory);
     this.board = new Board(start.board, (n) => this.gates[n]?.kick());
     this.gates = start.states.map((state, n) =>
@@ -128,28 +131,47 @@ function failureOf(error: unknown): ThreadMessage {
   };
 }
 
+/** A thread whose devices are built. */
+export interface ThreadBody {
+  /** Builds its processor. */
+  finish(): void;
+  /** Runs until the machine ends. */
+  run(): void;
+}
+
 /**
  * Makes this worker one of a machine's threads, once it is told which: it is built, says
  * so, and runs until the machine ends.
  */
 export function becomeThread(
-  make: (
-    start: ThreadStart,
-    post: (message: ThreadMessage) => void,
-  ) => { run(): void },
+  make: (start: ThreadStart, post: Post) => ThreadBody,
 ): void {
   const scope = self as unknown as {
-    onmessage: ((event: MessageEvent<ThreadStart>) => void) | null;
+    onmessage: ((event: MessageEvent<ThreadStart | ThreadCode>) => void) | null;
     postMessage(message: ThreadMessage): void;
   };
-  scope.onmessage = (event) => {
-    const post = (message: ThreadMessage) => scope.postMessage(message);
+  const post = (message: ThreadMessage) => scope.postMessage(message);
+  let thread: ThreadBody | undefined;
+  const receive = (message: ThreadStart | ThreadCode) => {
+    if ("plan" in message) thread = make(message, post);
+    else if (thread !== undefined) finishAndRun(thread, message, post);
+  };
+  scope.onmessage = ({ data }) => {
     try {
-      const thread = make(event.data, post);
-      post({ kind: "ready" });
-      thread.run();
+      receive(data);
     } catch (error) {
       post(failureOf(error));
     }
   };
+}
+
+function finishAndRun(
+  thread: ThreadBody,
+  { runtime }: ThreadCode,
+  post: Post,
+): void {
+  if (runtime !== undefined) adoptRuntimeModule(runtime);
+  thread.finish();
+  post({ kind: "ready" });
+  thread.run();
 }

@@ -5,7 +5,6 @@
 import { SUSPEND } from "../vmm/cpu/exits.ts";
 import type { GuestMemory } from "../vmm/cpu/guest_memory.ts";
 import { createSharedCode, SharedCode } from "../vmm/cpu/shared_code.ts";
-import { createStateMemory } from "../vmm/cpu/state.ts";
 import type { DeviceState } from "../vmm/device.ts";
 import { VmmError } from "../vmm/errno.ts";
 import {
@@ -19,13 +18,12 @@ import { sharedIoctl } from "../vmm/vm_ioctls.ts";
 import { isApicWindow } from "../vmm/platform/apic_access.ts";
 import { Board, MACHINE_FLAG } from "./board.ts";
 import { createClockSync } from "./clock_sync.ts";
-import { CompilerThread } from "./compiler_thread.ts";
+import { Crew } from "./crew.ts";
 import { GuestRam } from "./guest_ram.ts";
 import { copyOut } from "./memory_access.ts";
 import type { MachinePlan } from "./plan.ts";
-import { RequestMail } from "./request_mail.ts";
 import type { ThreadMessage, ThreadStart } from "./thread_messages.ts";
-import { ThreadHandle, type ThreadSpecification } from "./thread_handle.ts";
+import type { ThreadHandle } from "./thread_handle.ts";
 import { VcpuGate } from "./vcpu_gate.ts";
 
 /** A machine's threads could not be built; bhyve ends with `status`. */
@@ -53,14 +51,8 @@ export type MachineEnd =
     readonly status: number;
   };
 
-/** How threads are made. */
-export interface ThreadOptions {
-  /**
-   * whether the threads' permissions are narrowed to the plan's: the default. Programs
-   * without Deno's unstable feature `worker-options` cannot narrow, and Deno ends them
-   * where they try.
-   */
-  readonly narrow?: boolean;
+function crewFor({ vcpus, permissions }: MachinePlan): Crew {
+  return new Crew({ vcpus: vcpus.length, permissions, narrow: true });
 }
 
 /** The threads of one machine. */
@@ -69,74 +61,59 @@ export class MachineThreads {
   readonly #ram: GuestRam;
   readonly #board: Board;
   readonly #gates: readonly VcpuGate[];
-  readonly #threads: readonly ThreadHandle[];
-  readonly #compiler: CompilerThread;
+  readonly #crew: Crew;
   readonly #ended = Promise.withResolvers<MachineEnd>();
   #isEnded = false;
 
-  private constructor(
-    plan: MachinePlan,
-    memory: GuestMemory,
-    options: ThreadOptions,
-  ) {
+  private constructor(plan: MachinePlan, memory: GuestMemory, crew: Crew) {
     this.#memory = memory;
     this.#ram = new GuestRam(memory);
-    const states = plan.vcpus.map(() => createStateMemory());
-    const board = Board.create(plan.vcpus.length);
+    this.#crew = crew;
+    const { states, threads, compiler } = crew;
+    const board = Board.create(states.length);
     this.#board = new Board(board, (n) => this.#gates[n]?.kick());
     this.#gates = states.map((state, n) =>
       new VcpuGate(this.#board.gateWords(n), state)
     );
+    threads.forEach((thread, n) =>
+      thread.join({
+        kick: () => this.#gates[n]!.kick(),
+        told: (message) => this.#told(message),
+      })
+    );
     const code = createSharedCode(memory.common);
-    const narrow = options.narrow ?? true;
-    this.#compiler = new CompilerThread(states, narrow);
-    const common: Omit<ThreadSpecification, "vcpu" | "mail"> = {
+    this.#shareWrites(code);
+    crew.start({
       plan,
       memory: memory.handle,
       code,
       board,
       states,
-      compilers: this.#compiler.starts,
+      compilers: compiler.starts,
       clocks: states.map(() => createClockSync()),
-    };
-    this.#threads = states.map((_, vcpu) => {
-      const start = { ...common, vcpu, mail: RequestMail.create() };
-      return new ThreadHandle(start, {
-        narrow,
-        kick: () => this.#gates[vcpu]!.kick(),
-        told: (message) => this.#told(message),
-      });
     });
-    this.#shareWrites(code);
-    void this.#start();
   }
 
   /**
    * Builds a machine in its threads, stopped.
    *
    * @param memory its memory, with what a loader put there
+   * @param crew its threads, where they were made before
    * @throws {MachineSetupError} where a device cannot be made
    */
   static async create(
     plan: MachinePlan,
     memory: GuestMemory,
-    options: ThreadOptions = {},
+    crew: Crew = crewFor(plan),
   ): Promise<MachineThreads> {
-    const threads = new MachineThreads(plan, memory, options);
-    const ready = Promise.all(threads.#threads.map((thread) => thread.ready));
+    const threads = new MachineThreads(plan, memory, crew);
+    const ready = Promise.all(crew.threads.map((thread) => thread.ready));
     const outcome = await Promise.race([ready, threads.ended]);
     if (Array.isArray(outcome)) return threads;
     const { message, status } = outcome.kind === "error"
       ? outcome
       : { message: "The machine ended before it ran", status: 4 };
     throw new MachineSetupError(message, status);
-  }
-
-  // What all threads run is built while they load their modules.
-  async #start(): Promise<void> {
-    const runtime = await this.#compiler.runtime;
-    if (this.#isEnded) return;
-    for (const thread of this.#threads) thread.start(runtime);
   }
 
   // This thread holds no code, but what it writes others may have decoded.
@@ -152,7 +129,7 @@ export class MachineThreads {
 
   #told(message: ThreadMessage): void {
     if (message.kind === "compiled") {
-      this.#compiler.told(message.vcpu, message.statistics);
+      this.#crew.compiler.told(message.vcpu, message.statistics);
     }
     if (message.kind === "end") {
       const { how, rtc } = message;
@@ -170,8 +147,7 @@ export class MachineThreads {
   #end(end: MachineEnd): void {
     if (this.#isEnded) return;
     this.#isEnded = true;
-    for (const thread of this.#threads) thread.end();
-    this.#compiler.end();
+    this.#crew.end();
     this.#ended.resolve(end);
   }
 
@@ -237,7 +213,7 @@ export class MachineThreads {
   }
 
   #thread(vcpu: number | undefined): ThreadHandle {
-    const thread = vcpu === undefined ? undefined : this.#threads[vcpu];
+    const thread = vcpu === undefined ? undefined : this.#crew.threads[vcpu];
     if (thread === undefined) throw new VmmError("EINVAL");
     return thread;
   }

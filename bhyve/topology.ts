@@ -63,3 +63,12 @@ export function topologyOf(config: ConfigNode): Topology {
   }
   return { cpus: product, sockets, cores, threads };
 }
+
+/** Checks that a machine may have so many vCPUs. @throws {OptionError} */
+export function requireVcpus(cpus: number, most: number): void {
+  if (cpus <= most) return;
+  throw refuse(
+    STATUS.ERROR,
+    `${cpus} vCPUs requested but only ${most} available`,
+  );
+}

@@ -17,19 +17,29 @@ import {
   becomeThread,
   hostTime,
   type Post,
+  type ThreadBody,
   ThreadParts,
 } from "./thread_parts.ts";
 import { ThreadVcpu } from "./thread_targets.ts";
 import { VcpuThread } from "./vcpu_thread.ts";
 
-class OtherVcpu {
-  readonly #vcpu: VcpuThread;
-  readonly #target: ThreadVcpu;
+class OtherVcpu implements ThreadBody {
+  readonly #parts: ThreadParts;
+  readonly #post: Post;
+  #vcpu!: VcpuThread;
+  #target!: ThreadVcpu;
 
   constructor(start: ThreadStart, post: Post) {
-    const parts = new ThreadParts(start);
+    this.#parts = new ThreadParts(start);
+    this.#post = post;
+  }
+
+  /** Builds the vCPU. */
+  finish(): void {
+    const parts = this.#parts;
+    const post = this.#post;
+    const { start, memory, board } = parts;
     const { plan, vcpu: id } = start;
-    const { memory, board } = parts;
     const { offset } = askClock(start.clocks[id]!, hostTime);
     const clock = new GuestClock(() => hostTime() + offset, 0);
     const settings = settingsOf(configOf(plan), plan.name);

@@ -3,7 +3,7 @@
 
 import { SUSPEND } from "../vmm/cpu/exits.ts";
 import { VM_IOCTLS, type VmIn, type VmRequest } from "../vmm/ioctl.ts";
-import { GuestClock } from "../vmm/platform/mod.ts";
+import { GuestClock, type RemoteApic } from "../vmm/platform/mod.ts";
 import { machineIoctl, vcpuIoctl } from "../vmm/vm_ioctls.ts";
 import { answerClock } from "./clock_sync.ts";
 import { Machine, type MachineOptions } from "./machine.ts";
@@ -15,20 +15,23 @@ import {
   hostTime,
   type Post,
   THREAD_LOG,
+  type ThreadBody,
   ThreadParts,
 } from "./thread_parts.ts";
 import { ThreadMachine, ThreadVcpu } from "./thread_targets.ts";
-import { VcpuThread } from "./vcpu_thread.ts";
+import { VcpuThread, type VcpuThreadOptions } from "./vcpu_thread.ts";
 
 /** Waits for the other threads to stop are this long each. */
 const STOP_WAIT_MS = 100;
 
-class MachineThread {
+class MachineThread implements ThreadBody {
   readonly #parts: ThreadParts;
   readonly #machine: Machine;
-  readonly #vcpu: VcpuThread;
+  readonly #others: readonly RemoteApic[];
+  readonly #options: VcpuThreadOptions;
   readonly #post: Post;
-  readonly #targets: {
+  #vcpu!: VcpuThread;
+  #targets!: {
     readonly vcpu: ThreadVcpu;
     readonly machine: ThreadMachine;
   };
@@ -41,14 +44,14 @@ class MachineThread {
     const settings = settingsOf(config, start.plan.name);
     const clock = new GuestClock(hostTime);
     const others = start.states.slice(1).map((_, n) => parts.remoteApic(n + 1));
+    this.#others = others;
     this.#machine = this.#makeMachine({ config, settings, clock, others });
-    const { interrupts, access, ram } = this.#machine;
-    const lapic = interrupts.lapics[0]!;
-    this.#vcpu = new VcpuThread({
+    const { interrupts, access } = this.#machine;
+    this.#options = {
       ...parts.forVcpu(post),
       settings,
       clock,
-      lapic,
+      lapic: interrupts.lapics[0]!,
       devices: access,
       poll: () => this.#machine.poll(),
       serve: (request) =>
@@ -57,16 +60,22 @@ class MachineThread {
           request,
           () => this.#perform(request.request, request.payload),
         ),
-    });
+    };
+  }
+
+  /** Builds vCPU 0. */
+  finish(): void {
+    const { clock, lapic } = this.#options;
+    this.#vcpu = new VcpuThread(this.#options);
     this.#targets = {
-      vcpu: new ThreadVcpu(this.#vcpu, ram),
+      vcpu: new ThreadVcpu(this.#vcpu, this.#machine.ram),
       machine: new ThreadMachine(
         this.#machine,
-        [lapic, ...others],
+        [lapic, ...this.#others],
         this.#vcpu.apic,
       ),
     };
-    for (const words of start.clocks.slice(1)) {
+    for (const words of this.#parts.start.clocks.slice(1)) {
       answerClock(words, () => clock.now());
     }
   }

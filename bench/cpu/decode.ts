@@ -63,6 +63,7 @@ function sourceOf(code: Uint8Array): CodeSource {
     protect: () => {},
     nextPage: () => undefined,
     threshold: () => 0,
+    fused: () => undefined,
     dropped: () => {},
   };
 }

@@ -1,37 +1,33 @@
-// `deno task bench guest DIR [WORDS]`: boots the vmlinuz and initrd.img of a directory
-// with bhyveload and bhyve, its console on standard output. The guest's command line is
-// "console=ttyS0" and the words, such as "bench" for a guest that has benchmarks.
+// `deno task bench guest DIR [WORDS]`: boots the vmlinuz and initrd.img of a directory,
+// its console on standard output. The guest's command line is "console=ttyS0" and the
+// words, such as "bench" for a guest that has benchmarks.
 
-import { run } from "../../bhyve/command.ts";
-import { processHost } from "../../bhyve/host.ts";
-import { bhyveload } from "../../bhyveload/command.ts";
-import { VmmRoot } from "../../vmm/root/root.ts";
+import { startAhead } from "../../bhyve/compiler_worker.ts";
 
 const NAME = "bench";
 const MEMORY = "512M";
 
-function say(text: string): void {
-  Deno.stderr.writeSync(new TextEncoder().encode(text));
-}
-
 async function boot(
-  root: VmmRoot,
+  root: string,
   directory: string,
   words: readonly string[],
 ): Promise<number> {
-  const files = [`${directory}/vmlinuz`, `${directory}/initrd.img`] as const;
-  const status = await bhyveload(
-    [
-      ...["-m", MEMORY, "--kernel", files[0], "--initrd", files[1]],
-      ...["--append", ["console=ttyS0", ...words].join(" "), NAME],
-    ],
-    { out: say, err: say, root: () => root },
-  );
-  if (status !== 0) return status;
+  const loader = {
+    kernel: `${directory}/vmlinuz`,
+    initrd: `${directory}/initrd.img`,
+    append: ["console=ttyS0", ...words].join(" "),
+  };
+  startAhead();
+  const { run } = await import("../../bhyve/command.ts");
+  const { processHost } = await import("../../bhyve/host.ts");
+  const { VmmRoot } = await import("../../vmm/root/root.ts");
   return await run([
     ...["-H", "-m", MEMORY, "-s", "0,hostbridge", "-s", "31,lpc"],
-    ...["-l", "com1,stdio", NAME],
-  ], processHost(root));
+    ...["-l", "com1,stdio"],
+    ...Object.entries(loader)
+      .flatMap(([key, value]) => ["-o", `loader.${key}=${value}`]),
+    NAME,
+  ], processHost(new VmmRoot(root)));
 }
 
 /** Boots the guest in `args[0]`. */
@@ -44,7 +40,7 @@ export async function benchGuest(args: readonly string[]): Promise<void> {
   const directory = await Deno.makeTempDir({ prefix: "bhyve-bench-" });
   const start = performance.now();
   try {
-    const status = await boot(new VmmRoot(`${directory}/vmm`), guest, words);
+    const status = await boot(`${directory}/vmm`, guest, words);
     const seconds = ((performance.now() - start) / 1000).toFixed(2);
     console.log(`status ${status} after ${seconds} seconds`);
   } finally {

@@ -11,7 +11,7 @@ import {
 } from "iced-x86";
 import type { BlockWriter, RecordSink } from "./block_writer.ts";
 import type { Form } from "./form.ts";
-import { FORMS } from "./forms/mod.ts";
+import { FORMS } from "./forms/by_code.ts";
 import { codeSize, MODE } from "./mode.ts";
 import { VECTOR } from "./runtime/traps.ts";
 import type { ModeSize } from "./shape.ts";

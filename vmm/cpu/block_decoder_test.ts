@@ -2,7 +2,7 @@ import { assert, assertEquals } from "@std/assert";
 import { Prng } from "../../tests/cpu/fuzz/prng.ts";
 import { BlockDecoder, type DecodingSource } from "./block_decoder.ts";
 import { BlockWriter } from "./block_writer.ts";
-import { FORMS } from "./forms/mod.ts";
+import { FORMS } from "./forms/by_code.ts";
 import { MODE } from "./mode.ts";
 import { shapeNumber } from "./shape.ts";
 import { STATE_PAGES } from "./state.ts";

@@ -9,7 +9,7 @@ import {
   FEATURES,
   type Vendor,
 } from "./cpuid.ts";
-import { FORMS } from "./forms/mod.ts";
+import { FORMS } from "./forms/by_code.ts";
 import { codesOf, InstructionSet } from "./instruction_set.ts";
 import { VECTOR } from "./runtime/traps.ts";
 import { TestMachine } from "./testing.ts";

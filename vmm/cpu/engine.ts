@@ -12,6 +12,7 @@ import {
   getRuntimeModule,
   handlerKey,
   LateHandlers,
+  tableOf,
   type WantedHandler,
 } from "./handlers.ts";
 import { codeSize, MODE } from "./mode.ts";
@@ -154,9 +155,10 @@ export class Engine implements CodeSource, CodeKeeper, TierHost {
     this.state = new DataView(stateMemory.buffer);
     this.words = new Int32Array(stateMemory.buffer);
     this.quads = new BigInt64Array(stateMemory.buffer);
-    const { module, handlers, fused } = getRuntimeModule();
+    const runtime = getRuntimeModule();
+    const { handlers, fused } = tableOf(runtime);
     this.#fused = fused;
-    this.#handlers = new Map(handlers);
+    this.#handlers = handlers;
     this.#imports = {
       state: stateMemory,
       ram: options.memory.memory,
@@ -165,7 +167,7 @@ export class Engine implements CodeSource, CodeKeeper, TierHost {
       trap: createTag(["i32"]) as unknown as WebAssembly.ImportValue,
       ...this.#hostFunctions(),
     };
-    const instance = this.#instantiate(module);
+    const instance = this.#instantiate(runtime);
     this.runtime = instance.exports as unknown as RuntimeExports;
     Object.assign(this.#imports, instance.exports);
     if (options.regions !== undefined) {

@@ -1,9 +1,8 @@
-// A form: one encoding of one instruction, with the definition of its meaning.
-// Groups of forms are built into one table, by iced-x86's `Code`.
+// A form: one encoding of one instruction, with the definition of its meaning. It has the
+// name of iced-x86's `Code`, but knows nothing of iced-x86, which emitting does not need.
 
-import { Code } from "iced-x86";
 import type { Emitter } from "./emitter.ts";
-import { codeNamed, type Operand, operandsOf } from "./operands.ts";
+import { type Operand, operandsOf } from "./operands.ts";
 import type { Axis } from "./shape.ts";
 
 /** What a form needs besides its definition. */
@@ -46,10 +45,7 @@ export interface Definition {
 }
 
 /** One instruction form. */
-export interface Form extends Definition, Required<FormOptions> {
-  /** iced-x86's identity of the form */
-  readonly code: Code;
-}
+export interface Form extends Definition, Required<FormOptions> {}
 
 /** Makes a form from the name of its `Code`. */
 export function form(
@@ -59,7 +55,6 @@ export function form(
 ): Form {
   return {
     name,
-    code: codeNamed(name),
     operands: operandsOf(name),
     define,
     axes: options.axes ?? [],
@@ -81,23 +76,4 @@ export function forms(
   options: FormOptions = {},
 ): Form[] {
   return names.map((name) => form(name, define, options));
-}
-
-/** Whether iced-x86 knows a form of this name. */
-export function exists(name: string): boolean {
-  return name in (Code as unknown as Record<string, unknown>);
-}
-
-/** The forms by code; a form defined twice is an error. */
-export function formTable(
-  groups: readonly (readonly Form[])[],
-): ReadonlyMap<Code, Form> {
-  const table = new Map<Code, Form>();
-  for (const entry of groups.flat()) {
-    if (table.has(entry.code)) {
-      throw new Error(`Form ${Code[entry.code]} is defined twice`);
-    }
-    table.set(entry.code, entry);
-  }
-  return table;
 }

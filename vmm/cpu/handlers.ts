@@ -88,26 +88,27 @@ export function commonShapes(definition: Definition): Shape[] {
   return shapes;
 }
 
-/** The runtime module with the common handlers in it. */
-export interface RuntimeModule {
-  /** the compiled module, which any thread may instantiate */
-  readonly module: WebAssembly.Module;
-  /** table indices of its handlers */
-  readonly handlers: ReadonlyMap<string, number>;
+/** What the table begins with. */
+export interface RuntimeTable {
+  /** indices of the common handlers, by `handlerKey` */
+  readonly handlers: Map<string, number>;
   /** those of fused handlers, by `pairKey` */
   readonly fused: ReadonlyMap<number, number>;
 }
 
-let runtimeModule: RuntimeModule | undefined;
+/** What the runtime module keeps: its table's `RuntimeTable`, as JSON. */
+const TABLE = "table";
 
-/** Builds the runtime module, once in each thread. */
-export function getRuntimeModule(): RuntimeModule {
-  runtimeModule ??= buildRuntimeModule();
+let runtimeModule: WebAssembly.Module | undefined;
+
+/** The runtime with the common handlers in it; each thread builds it once. */
+export function getRuntimeModule(): WebAssembly.Module {
+  runtimeModule ??= new WebAssembly.Module(runtimeBytes());
   return runtimeModule;
 }
 
-/** Takes the runtime module that another thread has built. */
-export function adoptRuntimeModule(built: RuntimeModule): void {
+/** Takes the runtime module that was built elsewhere. */
+export function adoptRuntimeModule(built: WebAssembly.Module): void {
   runtimeModule ??= built;
 }
 
@@ -129,6 +130,13 @@ class TableEntries {
     this.#indices.set(key, index);
     return index;
   }
+}
+
+/** What the runtime module puts into the table. */
+export function tableOf(runtime: WebAssembly.Module): RuntimeTable {
+  const [section] = WebAssembly.Module.customSections(runtime, TABLE);
+  const { handlers, fused } = JSON.parse(new TextDecoder().decode(section));
+  return { handlers: new Map(handlers), fused: new Map(fused) };
 }
 
 function addCommon(cpu: CpuModule, entries: TableEntries): Map<string, number> {
@@ -161,14 +169,17 @@ function addFused(
   return fused;
 }
 
-function buildRuntimeModule(): RuntimeModule {
+/** Builds the runtime module. */
+export function runtimeBytes(): Uint8Array<ArrayBuffer> {
   const cpu = new CpuModule("runtime");
   defineRuntime(cpu);
   const entries = new TableEntries();
   const handlers = addCommon(cpu, entries);
   const fused = addFused(cpu, entries, handlers);
   cpu.m.elements(0, entries.functions);
-  return { module: new WebAssembly.Module(cpu.m.encode()), handlers, fused };
+  const table = { handlers: [...handlers], fused: [...fused] };
+  cpu.m.keep(TABLE, JSON.stringify(table));
+  return cpu.m.encode();
 }
 
 /** A handler that is wanted in the table. */

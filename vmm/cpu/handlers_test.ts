@@ -1,13 +1,18 @@
-// Which instructions share a handler.
+// Which instructions share a handler, and what the runtime module tells of it.
 
 import { assert, assertEquals } from "@std/assert";
-import { getRuntimeModule, handlerKey } from "./handlers.ts";
+import {
+  getRuntimeModule,
+  handlerKey,
+  runtimeBytes,
+  tableOf,
+} from "./handlers.ts";
 import type { Definition } from "./form.ts";
-import { FORMS } from "./forms/mod.ts";
+import { FORMS } from "./forms/by_code.ts";
 import { PLAIN, type Shape } from "./shape.ts";
 import * as steps from "./steps.ts";
 
-const { handlers } = getRuntimeModule();
+const { handlers } = tableOf(getRuntimeModule());
 
 // The names of what has the handler of a definition.
 function sharing(definition: Definition, shape: Partial<Shape> = {}): string[] {
@@ -51,4 +56,8 @@ Deno.test("what ends a block shares no handler with what does not", () => {
     ends.set(index, definition.ends);
   }
   assert(ends.size > 500);
+});
+
+Deno.test("the runtime module is the same whenever it is built", () => {
+  assertEquals(runtimeBytes(), runtimeBytes());
 });

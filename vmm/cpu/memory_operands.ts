@@ -2,7 +2,7 @@
 
 import { Instruction, OpKind, Register } from "iced-x86";
 import type { Form } from "./form.ts";
-import { FORMS } from "./forms/mod.ts";
+import { FORMS } from "./forms/by_code.ts";
 import type { ModeSize, Shape } from "./shape.ts";
 
 const IMPLIED_ADDRESS: ReadonlyMap<OpKind, ModeSize> = new Map([

@@ -2,8 +2,6 @@
 // them out: `Add_rm32_imm8`. iced-x86 has a table of them as well, but making it takes
 // each thread 50 ms.
 
-import { Code } from "iced-x86";
-
 /** Where an operand is. */
 export type OperandKind =
   /** always in a register */
@@ -109,11 +107,4 @@ export function operandsOf(name: string): Operand[] {
     const isExtended = size === 32 || (size === 8 && extendsByte);
     return isExtended ? { kind, size: extended } : one;
   });
-}
-
-/** The `Code` of a name such as `Add_rm32_r32`; throws where there is none. */
-export function codeNamed(name: string): Code {
-  const code = (Code as unknown as Record<string, Code>)[name];
-  if (code === undefined) throw new RangeError(`No instruction form "${name}"`);
-  return code;
 }

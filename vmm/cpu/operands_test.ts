@@ -2,7 +2,7 @@ import { assertEquals } from "@std/assert";
 import { type Code, CodeExt, OpCodeOperandKind } from "iced-x86";
 import { isInRealMode } from "./block_decoder.ts";
 import { hasPlainConstants } from "./constants.ts";
-import { FORMS } from "./forms/mod.ts";
+import { FORMS } from "./forms/by_code.ts";
 import type { Operand, OperandKind } from "./operands.ts";
 
 const FIXED_SIZE: Readonly<Record<string, number>> = {
@@ -41,20 +41,20 @@ function byTable(code: Code): Operand[] {
 }
 
 Deno.test("names of forms tell what their operands are", () => {
-  for (const { name, code, operands } of FORMS.values()) {
+  for (const [code, { name, operands }] of FORMS) {
     assertEquals(operands, byTable(code), name);
   }
 });
 
 Deno.test("names of forms tell which real mode has, and which addresses stand alone", () => {
-  for (const form of FORMS.values()) {
-    const info = CodeExt.opCode(form.code);
+  for (const [code, form] of FORMS) {
+    const info = CodeExt.opCode(code);
     const operands = Array.from(
       { length: info.opCount },
       (_, n) => info.opKind(n),
     );
     const isPlain = !operands.includes(OpCodeOperandKind.mem_offs);
-    assertEquals(hasPlainConstants(form.code), isPlain, form.name);
+    assertEquals(hasPlainConstants(code), isPlain, form.name);
     if (info.mode16 || info.mode32) {
       assertEquals(isInRealMode(form), info.realMode, form.name);
     }

@@ -6,7 +6,7 @@ import { Cpuid } from "../../../vmm/cpu/cpuid.ts";
 import { InstructionSet } from "../../../vmm/cpu/instruction_set.ts";
 import { VirtualCpu } from "../../../vmm/cpu/cpu.ts";
 import { EXIT_CODE } from "../../../vmm/cpu/exits.ts";
-import { FORMS } from "../../../vmm/cpu/forms/mod.ts";
+import { FORMS } from "../../../vmm/cpu/forms/by_code.ts";
 import { GuestMemory } from "../../../vmm/cpu/guest_memory.ts";
 import type { RegionOptions } from "../../../vmm/cpu/regions/limits.ts";
 import {

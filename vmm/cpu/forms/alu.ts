@@ -3,7 +3,7 @@
 
 import type { Emitter } from "../emitter.ts";
 import { zeroExtend } from "../flags.ts";
-import { exists, type Form, form, forms } from "../form.ts";
+import { type Form, form, forms } from "../form.ts";
 import { type I64, i64 } from "../wasm/mod.ts";
 
 // The encodings that the eight classic operations share.
@@ -31,7 +31,7 @@ const CLASSIC = [
 ];
 
 function named(mnemonic: string, suffixes: readonly string[]): string[] {
-  return suffixes.map((s) => `${mnemonic}_${s}`).filter(exists);
+  return suffixes.map((s) => `${mnemonic}_${s}`);
 }
 
 // The operation on kept operands; the result may have bits above the size.
@@ -88,12 +88,16 @@ function classic(
   return forms(named(mnemonic, CLASSIC), define, options);
 }
 
+const UNARY = ["rm8", "rm16", "rm32", "rm64"];
+/** INC and DEC have had encodings of their own for registers, before 64-bit mode. */
+const COUNTERS = [...UNARY, "r16", "r32"];
+
 function unary(
   mnemonic: string,
+  encodings: readonly string[],
   compute: (a: I64) => I64,
   commit: (x: Emitter, a: I64, r: I64) => void,
 ): Form[] {
-  const encodings = ["rm8", "rm16", "rm32", "rm64", "r16", "r32"];
   return forms(
     named(mnemonic, encodings),
     (x) => x.update(0, compute, (a, r) => commit(x, a, r)),
@@ -133,20 +137,23 @@ export const ALU_FORMS: readonly Form[] = [
   ...forms(named("Test", TEST), compare((a, b) => a.and(b), logicFlags)),
   ...unary(
     "Inc",
+    COUNTERS,
     (a) => a.add(1),
     (x, a, r) => x.flags.incDec(x.size(), a, r, false),
   ),
   ...unary(
     "Dec",
+    COUNTERS,
     (a) => a.sub(1),
     (x, a, r) => x.flags.incDec(x.size(), a, r, true),
   ),
   ...unary(
     "Neg",
+    UNARY,
     (a) => i64(0).sub(a),
     (x, a, r) => x.flags.sub(x.size(), i64(0), a, r),
   ),
-  ...unary("Not", (a) => a.xor(-1), () => {}),
+  ...unary("Not", UNARY, (a) => a.xor(-1), () => {}),
   ...["Xadd_rm8_r8", "Xadd_rm16_r16", "Xadd_rm32_r32", "Xadd_rm64_r64"].map(
     (name) =>
       form(name, (x) => {

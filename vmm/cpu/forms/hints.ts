@@ -1,21 +1,40 @@
 // What changes nothing a guest can see but time and order: NOPs, prefetches, cache line
 // flushes, fences, PAUSE, SERIALIZE (Intel SDM vol. 2).
 
-import { Code } from "iced-x86";
 import { type Emitter } from "../emitter.ts";
 import { type Form, form, forms, nothing } from "../form.ts";
 import { EXIT_CONTROLS, EXIT_ON, PAUSES, RIP } from "../state.ts";
 import { FENCE, i32 } from "../wasm/mod.ts";
 import { STATUS, VECTOR } from "../runtime/traps.ts";
 
-// RDSSP is one of the reserved NOPs while shadow stacks are off, as they always are.
-const NOPS =
-  /^(Reservednop_.*_0F1[89A-F]$|Prefetch|Endbr(32|64)$|Cldemote_m8$|Rdssp)/;
-const FENCES = /^[LMS]fence/;
-
-function namesLike(pattern: RegExp): string[] {
-  return Object.keys(Code).filter((name) => pattern.test(name));
+function reservedNops(opcode: number): string[] {
+  const place = `0F${opcode.toString(16).toUpperCase().padStart(2, "0")}`;
+  return [16, 32, 64].map((size) => `Reservednop_rm${size}_r${size}_${place}`);
 }
+
+const PREFETCHES = ["", "w", "wt1", "nta", "t0", "t1", "t2", "it0", "it1"];
+const RESERVED_PREFETCHES = [3, 4, 5, 6, 7].map((n) => `reserved${n}`);
+
+// RDSSP is one of the reserved NOPs while shadow stacks are off, as they always are.
+const NOPS: readonly string[] = [
+  ...Array.from({ length: 8 }, (_, n) => reservedNops(0x18 + n)).flat(),
+  ...[...PREFETCHES, ...RESERVED_PREFETCHES].map((kind) =>
+    `Prefetch${kind}_m8`
+  ),
+  ...["Endbr32", "Endbr64", "Cldemote_m8", "Rdsspd_r32", "Rdsspq_r64"],
+];
+
+// The last bits of ModR/M mean nothing.
+const FENCES: readonly string[] = Object.entries({
+  Lfence: 0xe8,
+  Mfence: 0xf0,
+  Sfence: 0xf8,
+}).flatMap(([name, modRm]) =>
+  Array.from({ length: 8 }, (_, n) => {
+    const digits = (modRm + n).toString(16).toUpperCase();
+    return n === 0 ? name : `${name}_${digits}`;
+  })
+);
 
 // Answers for the address as a load would, reads nothing.
 function flushLine(x: Emitter): void {
@@ -55,12 +74,10 @@ export function serialize(x: Emitter): void {
 
 /** The forms of this group. */
 export const HINT_FORMS: readonly Form[] = [
-  ...nothing(namesLike(NOPS)),
-  ...forms(namesLike(/^Reservednop_.*_0F0D$/), reservedPrefetch, {
-    access: "none",
-  }),
+  ...nothing(NOPS),
+  ...forms(reservedNops(0x0d), reservedPrefetch, { access: "none" }),
   ...forms(["Clflush_m8", "Clflushopt_m8", "Clwb_m8"], flushLine),
-  ...forms(namesLike(FENCES), (x) => x.f.do(FENCE)),
+  ...forms(FENCES, (x) => x.f.do(FENCE)),
   form("Pause", pause, { axes: ["code"] }),
   form("Serialize", serialize, { ends: true, axes: ["code"] }),
 ];

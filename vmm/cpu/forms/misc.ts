@@ -3,7 +3,7 @@
 
 import { type Emitter, REG, widthOf } from "../emitter.ts";
 import { FLAG, type OpSize, signExtend, zeroExtend } from "../flags.ts";
-import { exists, type Form, form, forms } from "../form.ts";
+import { type Form, form, forms } from "../form.ts";
 import { SYSTEM_FLAGS } from "../state.ts";
 import { type I32, i32, type I64 } from "../wasm/mod.ts";
 import { VECTOR } from "../runtime/traps.ts";
@@ -93,6 +93,13 @@ const COUNTER_SIZE = { CX: 16, ECX: 32, RCX: 64 } as const;
 type Counter = keyof typeof COUNTER_SIZE;
 const CODE = { axes: ["code"] } as const;
 
+/** Sizes of targets in the modes that have the counter. */
+const TARGETS: Readonly<Record<Counter, readonly (16 | 32 | 64)[]>> = {
+  CX: [16, 32],
+  ECX: [16, 32, 64],
+  RCX: [16, 64],
+};
+
 /** Conditions besides the counter that a loop goes on by. */
 const LOOPS: Readonly<Record<string, (x: Emitter, more: I32) => I32>> = {
   Loop: (_x, more) => more,
@@ -101,24 +108,19 @@ const LOOPS: Readonly<Record<string, (x: Emitter, more: I32) => I32>> = {
 };
 
 function loops(): Form[] {
-  const counters = ["CX", "ECX", "RCX"] as const;
+  const counters = Object.keys(TARGETS) as Counter[];
   return Object.entries(LOOPS).flatMap(([mnemonic, goesOn]) =>
-    ([16, 32, 64] as const).flatMap((target) =>
-      counters.map((counter) => ({
-        name: `${mnemonic}_rel8_${target}_${counter}`,
-        target,
-        counter,
-        goesOn,
-      }))
+    counters.flatMap((counter) =>
+      TARGETS[counter].map((target) =>
+        form(`${mnemonic}_rel8_${target}_${counter}`, (x) => {
+          const size = COUNTER_SIZE[counter];
+          const count = x.gpr(REG.RCX, size).sub(1);
+          const left = x.let(zeroExtend(count, size));
+          x.setGpr(REG.RCX, left, size);
+          x.f.if(goesOn(x, left.ne(0)), () => goDirect(x, target));
+        }, CODE)
+      )
     )
-  ).filter(({ name }) => exists(name)).map((loop) =>
-    form(loop.name, (x) => {
-      const size = COUNTER_SIZE[loop.counter];
-      const count = x.gpr(REG.RCX, size).sub(1);
-      const left = x.let(zeroExtend(count, size));
-      x.setGpr(REG.RCX, left, size);
-      x.f.if(loop.goesOn(x, left.ne(0)), () => goDirect(x, loop.target));
-    }, CODE)
   );
 }
 
@@ -129,11 +131,8 @@ function jumpsIfZero(): Form[] {
     ["Jrcxz", "RCX"],
   ];
   return jumps.flatMap(([mnemonic, counter]) =>
-    ([16, 32, 64] as const).map((target) => ({
-      name: `${mnemonic}_rel8_${target}`,
-      target,
-    })).filter(({ name }) => exists(name)).map(({ name, target }) =>
-      form(name, (x) => {
+    TARGETS[counter].map((target) =>
+      form(`${mnemonic}_rel8_${target}`, (x) => {
         const count = x.gpr(REG.RCX, COUNTER_SIZE[counter]);
         x.f.if(count.eqz(), () => goDirect(x, target));
       }, CODE)

@@ -1,6 +1,6 @@
 // All instruction forms, by group.
 
-import { type Definition, type Form, formTable } from "../form.ts";
+import type { Definition, Form } from "../form.ts";
 import * as steps from "../steps.ts";
 import { ALU_FORMS } from "./alu.ts";
 import { BCD_FORMS } from "./bcd.ts";
@@ -44,14 +44,14 @@ const RARE_INTEGER_GROUPS: readonly (readonly Form[])[] = [
   FAR_FORMS,
 ];
 
-/** Every form that the processor has, by iced-x86's code. */
-export const FORMS = formTable([
+/** Every form that the processor has. */
+export const ALL_FORMS: readonly Form[] = [
   ...INTEGER_GROUPS,
   ...RARE_INTEGER_GROUPS,
   ...SSE_COMMON_GROUPS,
   ...SSE_GROUPS,
   X87_FORMS,
-]);
+].flat();
 
 // Of the far branches, those on a kernel's shortest paths.
 const HOT = /^(Syscall|Sysretq|Iretq|Int_imm8)$/;

@@ -4,7 +4,7 @@
 
 import { type Emitter, SEGMENT_SLOTS, widthOf } from "../emitter.ts";
 import type { OpSize } from "../flags.ts";
-import { exists, type Form, form } from "../form.ts";
+import { type Form, form } from "../form.ts";
 import {
   CPL,
   CR0,
@@ -72,6 +72,11 @@ function moves(): Form[] {
 
 const SIZES = { w: 16, d: 32, q: 64 } as const;
 const NAMES = ["ES", "CS", "SS", "DS", "FS", "GS"] as const;
+type Name = (typeof NAMES)[number];
+
+/** Those that 64-bit code can push and pop, and load together with an offset. */
+const PUSHED_IN_64_BITS: ReadonlySet<Name> = new Set(["FS", "GS"]);
+const LOADED_IN_64_BITS: ReadonlySet<Name> = new Set(["SS", "FS", "GS"]);
 
 function pushesAndPops(): Form[] {
   return (["w", "d", "q"] as const).flatMap((suffix) =>
@@ -87,31 +92,29 @@ function pushesAndPops(): Form[] {
         x.release(widthOf(size));
         finishLoad(x, i32(slot));
       }, { ...STACK, ends: true });
-      return [
-        ...(exists(`Push${suffix}_${name}`) ? [push()] : []),
-        // There is no POP CS but the 8086's, which no later processor has.
-        ...(name !== "CS" && exists(`Pop${suffix}_${name}`) ? [pop()] : []),
-      ];
+      if (suffix === "q" && !PUSHED_IN_64_BITS.has(name)) return [];
+      // There is no POP CS but the 8086's, which no later processor has.
+      return name === "CS" ? [push()] : [push(), pop()];
     })
   );
 }
 
 function pointers(): Form[] {
-  return NAMES.flatMap((name, n) =>
-    ([16, 32, 64] as const).map((bits) => ({
-      name: `L${name.toLowerCase()}_r${bits}_m16${bits}`,
-      slot: SEGMENT_SLOTS[n]!,
-      bits,
-    }))
-  ).filter(({ name }) => exists(name)).map(({ name, slot, bits }) =>
-    form(name, (x) => {
-      const { selector, offset } = readPointer(x, bits);
-      x.call("loadSegment", i32(slot), selector.toI32(), x.site());
-      x.write(0, offset);
-      // LSS does not hold interrupts back: it loads the pointer as well.
-      x.jumpTo(x.nextRip());
-    }, { ...CODE, ends: true })
-  );
+  return NAMES.filter((name) => name !== "CS").flatMap((name) => {
+    const slot = SEGMENT_SLOTS[NAMES.indexOf(name)]!;
+    const sizes = LOADED_IN_64_BITS.has(name)
+      ? [16, 32, 64] as const
+      : [16, 32] as const;
+    return sizes.map((bits) =>
+      form(`L${name.toLowerCase()}_r${bits}_m16${bits}`, (x) => {
+        const { selector, offset } = readPointer(x, bits);
+        x.call("loadSegment", i32(slot), selector.toI32(), x.site());
+        x.write(0, offset);
+        // LSS does not hold interrupts back: it loads the pointer as well.
+        x.jumpTo(x.nextRip());
+      }, { ...CODE, ends: true })
+    );
+  });
 }
 
 // --- LDTR and TR -------------------------------------------------------------------

@@ -3,7 +3,7 @@
 
 import { branchTarget, type Emitter, REG, widthOf } from "../emitter.ts";
 import { type OpSize, signExtend, zeroExtend } from "../flags.ts";
-import { exists, type Form, form, forms, nothing } from "../form.ts";
+import { type Form, form, forms, nothing } from "../form.ts";
 import { SITE_STACK } from "../record.ts";
 import { RIP_BASE, SS } from "../state.ts";
 import { type I64, i64 } from "../wasm/mod.ts";
@@ -15,10 +15,6 @@ const CONDITIONS = [
 ];
 
 const WRITE = { access: "write" } as const;
-
-function present(names: readonly string[]): string[] {
-  return names.filter(exists);
-}
 
 const MOV = [
   "rm8_r8",
@@ -51,7 +47,7 @@ const MOV_LOADS = /_(r\d+_rm|[A-Z]+_moffs)/;
 
 // `mem_offs` and `mem` operands have no size of their own: the register's counts.
 function movForms(): Form[] {
-  return present(MOV).map((name) =>
+  return MOV.map((name) =>
     form(name, (x) => {
       const size = (x.operands[0]!.size || x.operands[1]!.size) as OpSize;
       x.write(0, x.read(1, size), size);
@@ -59,20 +55,22 @@ function movForms(): Form[] {
   );
 }
 
-function extend(mnemonic: string, signed: boolean): Form[] {
-  const names = present(
-    ["r16_rm8", "r32_rm8", "r64_rm8", "r16_rm16", "r32_rm16", "r64_rm16"]
-      .concat(["r16_rm32", "r32_rm32", "r64_rm32"])
-      .map((s) => `${mnemonic}_${s}`),
+function extend(
+  mnemonic: string,
+  size: OpSize,
+  encodings: readonly string[],
+  extension: (value: I64, size: OpSize) => I64,
+): Form[] {
+  return forms(
+    encodings.map((encoding) => `${mnemonic}_${encoding}`),
+    (x) => x.write(0, extension(x.read(1, size), size)),
   );
-  // MOVSXD with operands of 16 bits reads 32 of memory on AMD's processors.
-  const isMovsxd = mnemonic === "Movsxd";
-  return forms(names, (x) => {
-    const value = isMovsxd ? x.read(1, 32) : x.read(1);
-    const size = isMovsxd ? 32 : x.size(1);
-    x.write(0, signed ? signExtend(value, size) : value);
-  });
 }
+
+const FROM_8 = ["r16_rm8", "r32_rm8", "r64_rm8"];
+const FROM_16 = ["r16_rm16", "r32_rm16", "r64_rm16"];
+// With operands of 16 bits it reads 32 of memory on AMD's processors.
+const FROM_32 = ["r16_rm16", "r32_rm32", "r64_rm32"];
 
 function lea(): Form[] {
   return forms(
@@ -83,10 +81,10 @@ function lea(): Form[] {
 }
 
 function xchg(): Form[] {
-  const names = present(
-    ["rm8_r8", "rm16_r16", "rm32_r32", "rm64_r64", "r16_AX", "r32_EAX"]
-      .concat(["r64_RAX"]).map((s) => `Xchg_${s}`),
-  );
+  const names = [
+    ...["rm8_r8", "rm16_r16", "rm32_r32", "rm64_r64"],
+    ...["r16_AX", "r32_EAX", "r64_RAX"],
+  ].map((s) => `Xchg_${s}`);
   return forms(names, (x) => {
     const b = x.read(1);
     x.update(0, () => b, (a) => x.write(1, a));
@@ -187,10 +185,10 @@ function goIndirect(x: Emitter, target: I64): void {
 
 function conditional(): Form[] {
   return CONDITIONS.flatMap((cc, n) =>
-    present(
-      ["rel8_16", "rel8_32", "rel8_64", "rel16", "rel32_32", "rel32_64"]
-        .map((s) => `J${cc}_${s}`),
-    ).map((name) => {
+    ["rel8_16", "rel8_32", "rel8_64", "rel16", "rel32_32", "rel32_64"].map((
+      encoding,
+    ) => {
+      const name = `J${cc}_${encoding}`;
       const size = name.endsWith("rel16") ? 16 : branchSize(name);
       return form(name, (x) => {
         x.f.if(x.flags.condition(n), () => goDirect(x, size));
@@ -282,9 +280,11 @@ function setAndMove(): Form[] {
 /** The forms of this group. */
 export const TRANSFER_FORMS: readonly Form[] = [
   ...movForms(),
-  ...extend("Movzx", false),
-  ...extend("Movsx", true),
-  ...extend("Movsxd", true),
+  ...extend("Movzx", 8, FROM_8, (value) => value),
+  ...extend("Movzx", 16, FROM_16, (value) => value),
+  ...extend("Movsx", 8, FROM_8, signExtend),
+  ...extend("Movsx", 16, FROM_16, signExtend),
+  ...extend("Movsxd", 32, FROM_32, signExtend),
   ...lea(),
   ...xchg(),
   ...pushPop(),

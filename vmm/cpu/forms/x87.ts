@@ -5,8 +5,7 @@
 import type { Emitter } from "../emitter.ts";
 import { type Form, form, type FormOptions } from "../form.ts";
 import { relationOf } from "../flags.ts";
-import { codeNamed } from "../operands.ts";
-import { x87Opcodes } from "../x87_opcodes.ts";
+import { X87_OPCODES } from "../x87_opcodes.ts";
 import { MODE } from "../mode.ts";
 import { SITE_STACK } from "../record.ts";
 import {
@@ -70,7 +69,7 @@ function indexOf<T>(table: readonly T[], name: T): I32 {
  * have how ModR/M addressed memory: its mode and base are left zero.
  */
 function lastOpcode(x: Emitter, name: string): I32 {
-  const base = i32(x87Opcodes().get(codeNamed(name))!);
+  const base = i32(X87_OPCODES.get(name)!);
   const n = stackOperand(name);
   return n === undefined ? base : base.or(x.register(n));
 }

@@ -5,12 +5,10 @@ import type { WantedHandler } from "../handlers.ts";
 import { Asker, type MailMemory } from "./mail.ts";
 import type { BatchPlan } from "./plan.ts";
 
-/** What the thread is sent when it starts. */
+/** What the thread is sent to compile regions. */
 export interface CompilerStart {
   /** changes with every question */
   readonly bell: SharedArrayBuffer;
-  /** whether it builds the runtime first, and answers it */
-  readonly buildsRuntime: boolean;
   /** the processors that it compiles regions for: their memories 0 and mail */
   readonly cpus: readonly {
     readonly state: SharedArrayBuffer;

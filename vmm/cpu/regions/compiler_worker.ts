@@ -1,7 +1,7 @@
 // The thread that compiles: the code that every processor starts with, which it builds
 // and answers, then regions. See `compiler.ts` and `customer.ts`.
 
-import { getRuntimeModule, type RuntimeModule } from "../handlers.ts";
+import { getRuntimeModule } from "../handlers.ts";
 import type { CompilerStart } from "./compiler.ts";
 import { Customer } from "./customer.ts";
 
@@ -9,17 +9,20 @@ import { Customer } from "./customer.ts";
 Error.stackTraceLimit = 0;
 
 const scope = self as unknown as {
-  onmessage: ((event: MessageEvent<CompilerStart>) => void) | null;
-  postMessage(message: RuntimeModule): void;
+  onmessage: ((event: MessageEvent<CompilerStart | "build">) => void) | null;
+  postMessage(message: WebAssembly.Module): void;
 };
 scope.onmessage = ({ data }) => {
-  const bell = new Int32Array(data.bell);
-  const customers = data.cpus.map((cpu) => new Customer(cpu));
-  if (data.buildsRuntime) scope.postMessage(getRuntimeModule());
-  if (customers.length === 0) return;
-  for (;;) {
-    const before = Atomics.load(bell, 0);
-    for (const customer of customers) customer.serve();
-    Atomics.wait(bell, 0, before);
-  }
+  if (data === "build") scope.postMessage(getRuntimeModule());
+  else serve(data);
 };
+
+function serve({ bell, cpus }: CompilerStart): void {
+  const rings = new Int32Array(bell);
+  const customers = cpus.map((cpu) => new Customer(cpu));
+  for (;;) {
+    const before = Atomics.load(rings, 0);
+    for (const customer of customers) customer.serve();
+    Atomics.wait(rings, 0, before);
+  }
+}

@@ -3,7 +3,7 @@
 // an error answers with nothing.
 
 import type { Definition } from "../form.ts";
-import { FORMS } from "../forms/mod.ts";
+import { ALL_FORMS } from "../forms/mod.ts";
 import type { WantedHandler } from "../handlers.ts";
 import { reduceShape } from "../shape.ts";
 import * as steps from "../steps.ts";
@@ -14,7 +14,7 @@ import { type BatchPlan, emitBatch } from "./plan.ts";
 import { Rehearsal } from "./rehearsal.ts";
 
 const DEFINITIONS: ReadonlyMap<string, Definition> = new Map(
-  [...FORMS.values(), ...Object.values(steps)]
+  [...ALL_FORMS, ...Object.values(steps)]
     .filter((one): one is Definition =>
       typeof one === "object" && "define" in one
     )

@@ -317,3 +317,11 @@ Deno.test("module: what is known of a value's bits saves its extension", () => {
     assertEquals(bitsOf(f.param(0, "i64")), 64);
   });
 });
+
+Deno.test("module: a text is kept in it", () => {
+  const m = new ModuleBuilder();
+  m.keep("names", "a\nb");
+  const module = new WebAssembly.Module(m.encode());
+  const [section] = WebAssembly.Module.customSections(module, "names");
+  assertEquals(new TextDecoder().decode(section), "a\nb");
+});

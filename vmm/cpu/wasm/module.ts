@@ -82,6 +82,7 @@ export class ModuleBuilder {
   readonly #elements: { offset: number; functions: FuncRef[] }[] = [];
   #table: Table | undefined;
   #tableType = 0;
+  readonly #kept: { name: string; text: string }[] = [];
   #importedFunctions = 0;
   #memories = 0;
   #tags = 0;
@@ -270,6 +271,11 @@ export class ModuleBuilder {
     this.#elements.push({ offset, functions: [...functions] });
   }
 
+  /** Keeps a text in the module: a custom section, which changes nothing. */
+  keep(name: string, text: string): void {
+    this.#kept.push({ name, text });
+  }
+
   /** The module's binary. */
   encode(): Uint8Array<ArrayBuffer> {
     const out = new Writer(1 << 16);
@@ -311,6 +317,9 @@ export class ModuleBuilder {
     hintSection(out, this.#functions);
     const size = this.#bodies.length + 5 * this.#functions.length + 8;
     section(out, 10, this.#functions.length, (s) => this.#putBodies(s), size);
+    for (const { name, text } of this.#kept) {
+      customSection(out, name, (s) => s.copy(new TextEncoder().encode(text)));
+    }
     return out.bytes.slice();
   }
 
@@ -364,17 +373,27 @@ function hintSection(
 ): void {
   const hinted = functions.filter(({ body }) => (body?.hints.length ?? 0) > 0);
   if (hinted.length === 0) return;
-  const content = new Writer(1 << 14);
-  content.name("metadata.code.branch_hint");
-  content.u(hinted.length);
-  for (const { ref, body } of hinted) {
-    content.u(ref.index);
-    content.u(body!.hints.length);
-    for (const [at, hint] of body!.hints) {
-      content.u(at);
-      content.append([1, hint]);
+  customSection(out, "metadata.code.branch_hint", (content) => {
+    content.u(hinted.length);
+    for (const { ref, body } of hinted) {
+      content.u(ref.index);
+      content.u(body!.hints.length);
+      for (const [at, hint] of body!.hints) {
+        content.u(at);
+        content.append([1, hint]);
+      }
     }
-  }
+  });
+}
+
+function customSection(
+  out: Writer,
+  name: string,
+  write: (content: Writer) => void,
+): void {
+  const content = new Writer(1 << 14);
+  content.name(name);
+  write(content);
   out.byte(0);
   out.u(content.length);
   out.copy(content.bytes);
