@@ -81,7 +81,7 @@ async function compile(
       "--no-check",
       "--unstable-worker-options",
       // A heap for each thread grows to what its youngest objects may take.
-      "--v8-flags=--max-semi-space-size=2",
+      "--v8-flags=--max-semi-space-size=2,--no-wasm-inlining",
       ...permissions,
       ...includes.flatMap((path) => ["--include", path]),
       "--output",
