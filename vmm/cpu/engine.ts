@@ -104,7 +104,7 @@ export interface EngineOptions {
 
 type RuntimeExports = Readonly<Record<RuntimeName, (...a: never[]) => number>>;
 
-const FIRST_FREE_HANDLER = 1 << 14;
+const FIRST_FREE_HANDLER = 1 << 12;
 const NOT_RAM_LOW = 0xffffffff;
 
 /** What `advance` stopped for, besides `STATUS`: code that lies in device memory. */

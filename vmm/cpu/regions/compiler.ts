@@ -38,7 +38,6 @@ type Done = (bytes: Uint8Array<ArrayBuffer> | undefined) => void;
 /** The compiling thread as one virtual CPU has it. */
 export class RegionCompiler {
   readonly #mail: Asker;
-  readonly #waiting: { batch: BatchPlan; done: Done }[] = [];
   #running: Done | undefined;
   #newHandlers: NamedHandler[] = [];
   #asked = 0;
@@ -54,10 +53,14 @@ export class RegionCompiler {
     this.#newHandlers.push({ index, name: definition.name, shape });
   }
 
-  /** Compiles a batch; `done` is called by `take`. */
+  /** Compiles a batch, where it is free; `done` is called by `take`. */
   post(batch: BatchPlan, done: Done): void {
-    this.#waiting.push({ batch, done });
-    this.#next();
+    const job: CompilerJob = { batch, handlers: this.#newHandlers };
+    const question = new TextEncoder().encode(JSON.stringify(job));
+    if (!this.#mail.ask(question)) return done(undefined);
+    this.#newHandlers = [];
+    this.#asked = performance.now();
+    this.#running = done;
   }
 
   /** Whether the thread runs: it may need a while to start, or never do. */
@@ -65,9 +68,14 @@ export class RegionCompiler {
     return this.#mail.isHeard;
   }
 
+  /** Whether it may be given a batch. */
+  get isFree(): boolean {
+    return this.#running === undefined;
+  }
+
   /** Whether it has work, or V8 has some of what it did last. */
   get isBusy(): boolean {
-    return this.#running !== undefined || performance.now() < this.#restsUntil;
+    return !this.isFree || performance.now() < this.#restsUntil;
   }
 
   /** Whether a module is there to be taken. */
@@ -83,27 +91,10 @@ export class RegionCompiler {
     const now = performance.now();
     this.#restsUntil = now + (now - this.#asked) * REST;
     done?.(bytes);
-    this.#next();
   }
 
   /** What is being compiled is not wanted any more. */
   forget(): void {
-    this.#waiting.length = 0;
     if (this.#running !== undefined) this.#running = () => {};
-  }
-
-  #next(): void {
-    if (this.#running !== undefined) return;
-    const next = this.#waiting.shift();
-    if (next === undefined) return;
-    const job: CompilerJob = {
-      batch: next.batch,
-      handlers: this.#newHandlers,
-    };
-    const question = new TextEncoder().encode(JSON.stringify(job));
-    if (!this.#mail.ask(question)) return next.done(undefined);
-    this.#newHandlers = [];
-    this.#asked = performance.now();
-    this.#running = next.done;
   }
 }

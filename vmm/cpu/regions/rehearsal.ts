@@ -25,6 +25,7 @@ export class Rehearsal {
   });
   readonly #ram = createMemory64(1, RAM_MAX_PAGES);
   readonly #tag = createTag(["i32"]);
+  readonly #table = new FunctionTable(HANDLER_TYPE, 0);
   readonly #budget = new Int32Array(this.#state.buffer, BUDGET, 1);
   // Kept until the next one, so that its code is there when the other thread asks.
   #instance: WebAssembly.Instance | undefined;
@@ -32,7 +33,9 @@ export class Rehearsal {
   /** Compiles all functions of a module. */
   run(bytes: Uint8Array<ArrayBuffer>, { regions, first }: BatchPlan): void {
     const module = new WebAssembly.Module(bytes);
-    const { table } = new FunctionTable(HANDLER_TYPE, first + regions.length);
+    const missing = first + regions.length - this.#table.size;
+    if (missing > 0) this.#table.grow(missing);
+    const { table } = this.#table;
     const imports: WebAssembly.ModuleImports = {
       state: this.#state,
       ram: this.#ram,
@@ -46,14 +49,16 @@ export class Rehearsal {
       [IMPORT_MODULE]: imports,
     });
     for (let n = 0; n < regions.length; n++) {
-      this.#call(table.get(first + n) as Region | null);
+      this.#call(table.get(first + n) as Region);
     }
+    // Nothing but `#instance` is to keep the functions.
+    this.#table.unset(first, regions.length);
   }
 
-  #call(region: Region | null): void {
+  #call(region: Region): void {
     this.#budget[0] = -1;
     try {
-      region?.(0);
+      region(0);
     } catch {
       // A trap or an import that it called: it was compiled before.
     }

@@ -234,9 +234,12 @@ export class RegionTier {
 
   // --- Compilation ---------------------------------------------------------
 
+  // While the compiler has a batch, the next one grows.
   #compile(): void {
-    const regions = this.#grown.filter((region) => this.#isWhole(region));
-    this.#grown = [];
+    if (this.#compiler?.isFree === false) return;
+    const whole = this.#grown.filter((region) => this.#isWhole(region));
+    const regions = whole.slice(0, this.#options.batch);
+    this.#grown = whole.slice(regions.length);
     this.#waited = 0;
     if (regions.length === 0) return;
     const first = this.#host.newHandlers(regions.length);

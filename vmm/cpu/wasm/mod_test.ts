@@ -325,3 +325,26 @@ Deno.test("module: a text is kept in it", () => {
   const [section] = WebAssembly.Module.customSections(module, "names");
   assertEquals(new TextDecoder().decode(section), "a\nb");
 });
+
+Deno.test("table: entries that are not set trap, and those that were taken out", () => {
+  const type = { params: ["i32"], results: ["i32"] } as const;
+  const m = new ModuleBuilder();
+  m.importTable("e", "t", type, 1);
+  const double = m.func(
+    "double",
+    type.params,
+    type.results,
+    (f) => f.return(f.param(0, "i32").mul(2)),
+  );
+  m.elements(1, [double]);
+  const functions = new FunctionTable(type, 1);
+  functions.grow(2);
+  assertEquals(functions.size, 3);
+  const { table } = functions;
+  instantiate(m, { e: { t: table } });
+  const entry = (n: number) => table.get(n) as (value: number) => number;
+  assertEquals(entry(1)(21), 42);
+  assertThrows(() => entry(2)(21), WebAssembly.RuntimeError);
+  functions.unset(1, 1);
+  assertThrows(() => entry(1)(21), WebAssembly.RuntimeError);
+});

@@ -39,6 +39,11 @@ export class FunctionTable {
     return this.table.length;
   }
 
+  /** Takes the functions of some entries out. */
+  unset(first: number, count: number): void {
+    for (let n = 0; n < count; n++) this.table.set(first + n, this.#unset);
+  }
+
   /** Adds entries. */
   grow(count: number): void {
     const table = this.table as GrowingTable;
