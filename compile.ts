@@ -80,8 +80,8 @@ async function compile(
       "--quiet",
       "--no-check",
       "--unstable-worker-options",
-      // A heap for each thread grows to what its youngest objects may take.
-      "--v8-flags=--max-semi-space-size=2,--no-wasm-inlining",
+      // V8's first code of a function would count its calls, at every entry.
+      "--v8-flags=--no-wasm-inlining",
       ...permissions,
       ...includes.flatMap((path) => ["--include", path]),
       "--output",

@@ -15,7 +15,7 @@ export function ours(bits: Bits): Peer {
         command: Deno.execPath(),
         args: [
           // The flags of `deno task bhyve`.
-          ...["run", "-A", "--v8-flags=--max-semi-space-size=2,--no-wasm-inlining", BENCH],
+          ...["run", "-A", "--v8-flags=--no-wasm-inlining", BENCH],
           ...["guest", kernel.replace(/\/[^/]*$/, "")],
           ...words.split(" "),
         ],

@@ -1,6 +1,5 @@
 // Handlers: a definition emitted in a shape, with its operands read from a record.
-// Those that guests use most are built together with the runtime, in one module,
-// since a tail call inside a module is several times cheaper than across modules, and
+// Those that guests use most are built together with the runtime, in one module, and
 // some of them for two records in a row; the rest are built when a block first needs them.
 
 import { CpuModule } from "./cpu_module.ts";
