@@ -4,13 +4,18 @@ import { assert, assertEquals } from "@std/assert";
 import {
   getRuntimeModule,
   handlerKey,
+  LateHandlers,
   runtimeBytes,
   tableOf,
 } from "./handlers.ts";
 import type { Definition } from "./form.ts";
 import { FORMS } from "./forms/by_code.ts";
+import { IMPORT_MODULE, RAM_MAX_PAGES } from "./cpu_module.ts";
+import { HANDLER_TYPE } from "./record.ts";
 import { PLAIN, type Shape } from "./shape.ts";
+import { createStateMemory } from "./state.ts";
 import * as steps from "./steps.ts";
+import { createMemory64, createTag, FunctionTable } from "./wasm/mod.ts";
 
 const { handlers } = tableOf(getRuntimeModule());
 
@@ -60,4 +65,35 @@ Deno.test("what ends a block shares no handler with what does not", () => {
 
 Deno.test("the runtime module is the same whenever it is built", () => {
   assertEquals(runtimeBytes(), runtimeBytes());
+});
+
+// Puts a module's handlers into a table; nothing of it is called.
+function install(module: WebAssembly.Module, { table }: FunctionTable): void {
+  const imports: WebAssembly.ModuleImports = {
+    state: createStateMemory(),
+    ram: createMemory64(1, RAM_MAX_PAGES),
+    table,
+    trap: createTag(["i32"]) as unknown as WebAssembly.ImportValue,
+  };
+  for (const { kind, name } of WebAssembly.Module.imports(module)) {
+    if (kind === "function") imports[name] = () => {};
+  }
+  new WebAssembly.Instance(module, { [IMPORT_MODULE]: imports });
+}
+
+Deno.test("handlers that come one by one are built again together", () => {
+  const late = new LateHandlers();
+  const table = new FunctionTable(HANDLER_TYPE, 64);
+  assertEquals(late.build(), undefined);
+  const firsts = new Set<unknown>();
+  const replaced: number[] = [];
+  for (let n = 0; n < 64; n++) {
+    late.add(n, { definition: steps.NOTHING, shape: PLAIN });
+    install(late.build()!, table);
+    const first = table.table.get(0);
+    if (!firsts.has(first)) replaced.push(n + 1);
+    firsts.add(first);
+    assertEquals(late.build(), undefined);
+  }
+  assertEquals(replaced, [1, 32, 64]);
 });
