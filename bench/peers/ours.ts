@@ -1,4 +1,4 @@
-// Ourselves: `deno task bench guest`, a process that runs bhyveload and bhyve.
+// Ourselves: `deno task bench guest`, a process that runs bhyve.
 
 import type { Bits } from "./guest.ts";
 import type { Peer } from "./peer.ts";

@@ -10,9 +10,9 @@ import type { Definition } from "./form.ts";
 import type { CodeKeeper, GuestMemory } from "./guest_memory.ts";
 import {
   getRuntimeModule,
+  getRuntimeTable,
   handlerKey,
   LateHandlers,
-  tableOf,
   type WantedHandler,
 } from "./handlers.ts";
 import { codeSize, MODE } from "./mode.ts";
@@ -155,10 +155,9 @@ export class Engine implements CodeSource, CodeKeeper, TierHost {
     this.state = new DataView(stateMemory.buffer);
     this.words = new Int32Array(stateMemory.buffer);
     this.quads = new BigInt64Array(stateMemory.buffer);
-    const runtime = getRuntimeModule();
-    const { handlers, fused } = tableOf(runtime);
+    const { handlers, fused } = getRuntimeTable();
     this.#fused = fused;
-    this.#handlers = handlers;
+    this.#handlers = new Map(handlers);
     this.#imports = {
       state: stateMemory,
       ram: options.memory.memory,
@@ -167,7 +166,7 @@ export class Engine implements CodeSource, CodeKeeper, TierHost {
       trap: createTag(["i32"]) as unknown as WebAssembly.ImportValue,
       ...this.#hostFunctions(),
     };
-    const instance = this.#instantiate(runtime);
+    const instance = this.#instantiate(getRuntimeModule());
     this.runtime = instance.exports as unknown as RuntimeExports;
     Object.assign(this.#imports, instance.exports);
     if (options.regions !== undefined) {

@@ -1,6 +1,6 @@
 // The pairs of records that have fused handlers: families that compilers put next to
-// each other. On a kernel's boot and under programs they save a quarter of the tail calls
-// of threaded code; twice as many save a thirtieth more.
+// each other. On a kernel's boot and under programs they save 30 % of the tail calls of
+// threaded code; twice as many save 2 to 5 % more.
 
 import { EA_BASED, EA_FLAT, NOTHING, PROFILE } from "./steps.ts";
 import { COMMON_DEFINITIONS } from "./forms/mod.ts";

@@ -3,7 +3,7 @@
 import { assert, assertEquals } from "@std/assert";
 import type { Definition } from "./form.ts";
 import { type FusedPair, fusedPairs } from "./fused_pairs.ts";
-import { getRuntimeModule, handlerKey, tableOf } from "./handlers.ts";
+import { getRuntimeTable, handlerKey } from "./handlers.ts";
 import type { Operand } from "./operands.ts";
 import { RECORD_STRIDE } from "./record.ts";
 import { createStateMemory, RECORDS } from "./state.ts";
@@ -51,7 +51,7 @@ class FusionMachine extends TestMachine {
 
   /** How many records have fused handlers. */
   get fused(): number {
-    const fused = new Set(tableOf(getRuntimeModule()).fused.values());
+    const fused = new Set(getRuntimeTable().fused.values());
     let count = 0;
     for (let n = 0; n < this.#records.length; n += RECORD_STRIDE / 4) {
       if (fused.has(this.#records[n]!)) count++;

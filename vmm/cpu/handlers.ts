@@ -90,7 +90,7 @@ export function commonShapes(definition: Definition): Shape[] {
 /** What the table begins with. */
 export interface RuntimeTable {
   /** indices of the common handlers, by `handlerKey` */
-  readonly handlers: Map<string, number>;
+  readonly handlers: ReadonlyMap<string, number>;
   /** those of fused handlers, by `pairKey` */
   readonly fused: ReadonlyMap<number, number>;
 }
@@ -99,6 +99,7 @@ export interface RuntimeTable {
 const TABLE = "table";
 
 let runtimeModule: WebAssembly.Module | undefined;
+let runtimeTable: RuntimeTable | undefined;
 
 /** The runtime with the common handlers in it; each thread builds it once. */
 export function getRuntimeModule(): WebAssembly.Module {
@@ -131,8 +132,13 @@ class TableEntries {
   }
 }
 
-/** What the runtime module puts into the table. */
-export function tableOf(runtime: WebAssembly.Module): RuntimeTable {
+/** What the runtime module puts into the table; each thread reads it once. */
+export function getRuntimeTable(): RuntimeTable {
+  runtimeTable ??= tableOf(getRuntimeModule());
+  return runtimeTable;
+}
+
+function tableOf(runtime: WebAssembly.Module): RuntimeTable {
   const [section] = WebAssembly.Module.customSections(runtime, TABLE);
   const { handlers, fused } = JSON.parse(new TextDecoder().decode(section));
   return { handlers: new Map(handlers), fused: new Map(fused) };

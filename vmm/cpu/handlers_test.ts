@@ -2,11 +2,10 @@
 
 import { assert, assertEquals } from "@std/assert";
 import {
-  getRuntimeModule,
+  getRuntimeTable,
   handlerKey,
   LateHandlers,
   runtimeBytes,
-  tableOf,
 } from "./handlers.ts";
 import type { Definition } from "./form.ts";
 import { FORMS } from "./forms/by_code.ts";
@@ -17,7 +16,7 @@ import { createStateMemory } from "./state.ts";
 import * as steps from "./steps.ts";
 import { createMemory64, createTag, FunctionTable } from "./wasm/mod.ts";
 
-const { handlers } = tableOf(getRuntimeModule());
+const { handlers } = getRuntimeTable();
 
 // The names of what has the handler of a definition.
 function sharing(definition: Definition, shape: Partial<Shape> = {}): string[] {
