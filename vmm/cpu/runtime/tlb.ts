@@ -51,7 +51,7 @@ export const TLB_SIGNATURES = {
 export function tlbEntry(array: I32, la: I64): I32 {
   const shift = 12 - Math.log2(TLB_STRIDE);
   const mask = (TLB_ENTRIES - 1) * TLB_STRIDE;
-  return la.shrU(shift).toI32().and(mask).add(array);
+  return la.toI32().shrU(shift).and(mask).add(array);
 }
 
 /** The mode of a TLB array. */
