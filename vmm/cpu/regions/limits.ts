@@ -44,8 +44,8 @@ export interface RegionOptions extends RegionLimits {
  *
  * Emitting a region costs about 0.3 µs a byte and V8's optimizing it 0.4 with registers
  * in memory, 0.8 with registers in locals; an instruction comes to some 200 bytes, and
- * threaded code takes 70 ns for a block. Of a boot's two billion instructions it executes
- * 217 million where 8000 executions are hot, 100 with 2000, 65 with 1000; but then two and
+ * threaded code takes 70 ns for a block. Of a boot it executes
+ * 217 million instructions where 8000 executions are hot, 100 with 2000, 65 with 1000; but then two and
  * three times as much is compiled, and V8's threads want the core that the processor runs
  * on. So 1000 are hot while the compiler rests, and 8000 in any case. That takes 15 % off
  * the processor's thread in a boot; 500, 2000 and 4000 in any case were all slower.
@@ -53,7 +53,7 @@ export interface RegionOptions extends RegionLimits {
  * So regions begin small, in memory, and without the functions that they call: following
  * one call each doubled the bytes. One that is entered 100,000 times, or loops for long,
  * is grown again with locals, which takes a third of the time to run (muldiv 0.05 s, 0.21
- * before). Twice as large as here gains nothing and costs 40 MiB.
+ * before). Twice as large as here gains nothing and costs 15 MiB, four times 55.
  *
  * A page's code is dropped a few times while a kernel patches itself: with ten doublings
  * of the threshold a hundred of its hottest blocks were never compiled.
@@ -64,8 +64,8 @@ export const DEFAULT_REGIONS: RegionOptions = {
   again: 100_000,
   small: { blocks: 8, instructions: 60, calls: 0, inPlace: true },
   batch: 32,
-  blocks: 16,
-  instructions: 200,
+  blocks: 8,
+  instructions: 100,
   calls: 3,
   inPlace: false,
   share: 1 / 8,
