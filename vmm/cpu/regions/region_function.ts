@@ -3,6 +3,11 @@
 // where something reads it, or may see it (a fault, an exit, a join of paths).
 
 import type { CpuModule } from "../cpu_module.ts";
+import {
+  FixedStack,
+  type StackMark,
+  type StackPosition,
+} from "../fixed_stack.ts";
 import { zeroExtend } from "../flags.ts";
 import { HANDLER_TYPE, REC_HANDLER } from "../record.ts";
 import type { RuntimeName } from "../runtime/signatures.ts";
@@ -49,6 +54,7 @@ import { isPure, localsOf, StateLocals, Unsupported } from "./state_locals.ts";
 interface Known {
   readonly pages: PagesMark | undefined;
   readonly registers: RegistersMark;
+  readonly stack: StackMark | undefined;
 }
 
 /** Thrown where flags are set on some paths of an instruction only. */
@@ -63,6 +69,7 @@ export class RegionFunction extends FunctionBuilder {
   readonly #state: RegionState;
   // Not where registers are in place: addresses come from memory, and tell nothing.
   readonly #pages: BlockPages | undefined;
+  readonly #stack: FixedStack | undefined;
   readonly #module: CpuModule;
   readonly #isInPlace: boolean;
   #record!: Var<"i32">;
@@ -74,6 +81,7 @@ export class RegionFunction extends FunctionBuilder {
   #toRip!: Label;
   #toStatus!: Label;
   #base = 0;
+  #first = 0;
   #isDirect = false;
   #pinned: Local[] = [];
 
@@ -91,6 +99,9 @@ export class RegionFunction extends FunctionBuilder {
     } else {
       const state = new StateLocals(this, isStraight);
       this.#state = state;
+      const leave = () => this.toThreaded(this.#first);
+      this.#stack = new FixedStack(this, state, leave);
+      state.onStack = () => this.#stack?.forget();
       this.#pages = new BlockPages(
         this,
         module.state,
@@ -99,7 +110,12 @@ export class RegionFunction extends FunctionBuilder {
       );
     }
     const spend = (count: I32) => this.#spend(count);
-    this.cpu = module.seenThrough(this.#state, spend, this.#pages);
+    this.cpu = module.seenThrough(
+      this.#state,
+      spend,
+      this.#pages,
+      this.#stack,
+    );
   }
 
   /** Builds the whole function: its ways in and out around `body`. */
@@ -207,9 +223,19 @@ export class RegionFunction extends FunctionBuilder {
   /** Instructions of the path to here that the budget does not know of yet. */
   owed = 0;
 
-  /** Begins a block: what it leaves undone pays for the blocks before it. */
-  beginBlock(): void {
+  /** What the code supposes of the x87's register stack here. */
+  get stackPosition(): StackPosition | undefined {
+    return this.#stack?.position;
+  }
+
+  /**
+   * Begins a block: what it leaves undone pays for the blocks before it.
+   *
+   * @param position how the x87's register stack probably is
+   */
+  beginBlock(position: StackPosition | undefined): void {
     this.#pages?.forget();
+    this.#stack?.begin(position);
     this.#state.beginBlock();
     this.set(this.#owed, i32(this.owed));
   }
@@ -243,9 +269,11 @@ export class RegionFunction extends FunctionBuilder {
    * Emits one instruction. Where its flags depend on a path inside it, they are
    * made before it, and again without putting anything off.
    *
+   * @param first its first record
    * @throws {Unsupported} where it cannot be part of a region; nothing is emitted
    */
-  instruction(emit: (end: Label) => void): void {
+  instruction(first: number, emit: (end: Label) => void): void {
+    this.#first = first;
     const mark = this.mark();
     const before = new Map(this.#state.pending);
     const known = this.#mark();
@@ -265,10 +293,15 @@ export class RegionFunction extends FunctionBuilder {
   }
 
   #mark(): Known {
-    return { pages: this.#pages?.mark(), registers: this.#state.mark() };
+    return {
+      pages: this.#pages?.mark(),
+      registers: this.#state.mark(),
+      stack: this.#stack?.mark(),
+    };
   }
 
-  #goBack({ pages, registers }: Known): void {
+  #goBack({ pages, registers, stack }: Known): void {
+    if (stack !== undefined) this.#stack?.rewind(stack);
     if (pages !== undefined) this.#pages?.rewind(pages);
     this.#state.rewind(registers);
   }
@@ -504,6 +537,9 @@ export class RegionFunction extends FunctionBuilder {
     }
     if (effect === "writes") this.hasWritten = true;
     const results = super.call(callee, ...values);
+    if (effect !== "pure" && callee.name.startsWith("x87")) {
+      this.#stack?.called(callee.name, values);
+    }
     if (effect === "privilege") this.#state.renewTlb();
     return results;
   }
