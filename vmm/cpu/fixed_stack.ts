@@ -30,6 +30,7 @@ export interface StackNumber {
 export interface StackMark {
   readonly position: StackPosition | undefined;
   readonly isSure: boolean;
+  readonly isClear: boolean;
 }
 
 /** Where the number of pops is among a function's arguments. */
@@ -69,6 +70,7 @@ export class FixedStack {
   readonly #leave: () => void;
   #position: StackPosition | undefined;
   #isSure = false;
+  #isClear = false;
 
   /**
    * @param f the function that the code goes into
@@ -88,17 +90,31 @@ export class FixedStack {
 
   /** A block begins, for which this is supposed. */
   begin(position: StackPosition | undefined): void {
-    this.#position = position;
-    this.#isSure = false;
+    this.rewind({ position, isSure: false, isClear: false });
+  }
+
+  /** Whether no exception can be pending here. */
+  get isClear(): boolean {
+    return this.#isClear;
+  }
+
+  /** None is pending here. */
+  setClear(): void {
+    this.#isClear = true;
   }
 
   /** What is known now. */
   mark(): StackMark {
-    return { position: this.#position, isSure: this.#isSure };
+    return {
+      position: this.#position,
+      isSure: this.#isSure,
+      isClear: this.#isClear,
+    };
   }
 
   /** Goes back to what was known. */
-  rewind({ position, isSure }: StackMark): void {
+  rewind({ position, isSure, isClear }: StackMark): void {
+    this.#isClear = isClear;
     this.#position = position;
     this.#isSure = isSure;
   }
@@ -112,7 +128,8 @@ export class FixedStack {
   called(name: string, values: readonly Expr[]): void {
     const at = this.#position;
     const pops = POPS.get(name);
-    if (at === undefined || name === "x87Pending") return;
+    if (name === "x87Pending") return;
+    if (at === undefined) return this.forget();
     if (PUSHES.has(name)) return this.begin(pushed(at));
     if (name === "x87Reduce") return this.begin(popped(at));
     if (NO_MOVES.has(name)) return this.begin(at);
@@ -198,7 +215,7 @@ export class FixedStack {
   #move(to: StackPosition): void {
     const both = BigInt(to[1]) << 32n | BigInt(to[0]);
     this.#f.do(this.#state.store64(0, i64(both), FPU_TOP));
-    this.rewind({ position: to, isSure: true });
+    this.#position = to;
   }
 
   /** Sets C1 and makes PE sticky, by flags that have nothing else. */

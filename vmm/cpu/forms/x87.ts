@@ -6,25 +6,9 @@ import type { Emitter } from "../emitter.ts";
 import { type Form, form, type FormOptions } from "../form.ts";
 import { relationOf } from "../flags.ts";
 import { X87_OPCODES } from "../x87_opcodes.ts";
-import { MODE } from "../mode.ts";
 import { SITE_STACK } from "../record.ts";
-import {
-  CS,
-  DS,
-  FPU_CW,
-  FPU_FCS,
-  FPU_FDP,
-  FPU_FDS,
-  FPU_FIP,
-  FPU_FOP,
-  FPU_TAGS,
-  FPU_TOP,
-  MODE_KEY,
-  SEG_BASE,
-  SEG_SELECTOR,
-  SS,
-} from "../state.ts";
-import { type I32, i32, type I64, i64, type Width } from "../wasm/mod.ts";
+import { DS, FPU_CW, FPU_TAGS, FPU_TOP, SS } from "../state.ts";
+import { type I32, i32, type I64, type Width } from "../wasm/mod.ts";
 import {
   X87_BINARY,
   X87_PAIR,
@@ -36,6 +20,7 @@ import { X87_LOADED } from "../runtime/x87_moves.ts";
 import { X87_MEMORY } from "../runtime/x87_values.ts";
 import { ENVIRONMENT_BYTES } from "../runtime/x87_image.ts";
 import { VECTOR } from "../runtime/traps.ts";
+import { storeDataNote, storeNote } from "../runtime/x87_note.ts";
 import { checkPending } from "../vector.ts";
 import {
   fixedBinary,
@@ -101,25 +86,18 @@ function sti(x: Emitter, name: string): I32 {
   return x.register(n);
 }
 
-// What FNSTENV is to tell of the instruction.
+// What FNSTENV is to tell of the instruction. Only whether the segment of its operand
+// is SS is known here; others count as DS.
 function note(x: Emitter, name: string): void {
-  const { f } = x;
-  const { state } = x.cpu;
-  f.do(state.store32(0, lastOpcode(x, name), FPU_FOP));
-  f.do(state.store64(0, x.rip(), FPU_FIP));
-  f.do(state.store32(0, state.load32(0, CS + SEG_SELECTOR), FPU_FCS));
-  if (x.operands.some((o) => o.kind === "memory")) noteData(x);
-}
-
-// Only whether the segment is SS is known here; others count as DS.
-function noteData(x: Emitter): void {
-  const { f } = x;
-  const { state } = x.cpu;
+  const { cpu, f } = x;
+  const late = cpu.note;
+  const opcode = lastOpcode(x, name);
+  if (late !== undefined) late.set(opcode, x.rip());
+  else storeNote(cpu, f, opcode, x.rip());
+  if (!x.operands.some((o) => o.kind === "memory")) return;
   const slot = f.let(i32(SS).when(x.site().and(SITE_STACK), DS));
-  const is64Bit = state.load32(0, MODE_KEY).and(MODE.CODE).eq(2);
-  const base = i64(0).when(is64Bit, state.load64(slot, SEG_BASE));
-  f.do(state.store64(0, x.address().sub(base), FPU_FDP));
-  f.do(state.store32(0, state.load32(slot, SEG_SELECTOR), FPU_FDS));
+  if (late !== undefined) late.setData(slot, x.address());
+  else storeDataNote(cpu, f, slot, x.address());
 }
 
 /** A form that waits for errors and is noted once it has done its work. */

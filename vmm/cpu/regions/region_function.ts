@@ -39,6 +39,7 @@ import {
   type Var,
 } from "../wasm/mod.ts";
 import { effectOf } from "./effects.ts";
+import { LateNote } from "./late_note.ts";
 import { BlockPages, type PagesMark } from "./pages.ts";
 import {
   FLAG_WORDS,
@@ -70,6 +71,7 @@ export class RegionFunction extends FunctionBuilder {
   // Not where registers are in place: addresses come from memory, and tell nothing.
   readonly #pages: BlockPages | undefined;
   readonly #stack: FixedStack | undefined;
+  readonly #note: LateNote | undefined;
   readonly #module: CpuModule;
   readonly #isInPlace: boolean;
   #record!: Var<"i32">;
@@ -101,6 +103,7 @@ export class RegionFunction extends FunctionBuilder {
       this.#state = state;
       const leave = () => this.toThreaded(this.#first);
       this.#stack = new FixedStack(this, state, leave);
+      this.#note = new LateNote(this, module.fn);
       state.onStack = () => this.#stack?.forget();
       this.#pages = new BlockPages(
         this,
@@ -115,6 +118,7 @@ export class RegionFunction extends FunctionBuilder {
       spend,
       this.#pages,
       this.#stack,
+      this.#note,
     );
   }
 
@@ -139,11 +143,11 @@ export class RegionFunction extends FunctionBuilder {
         this.#goToRecord();
       });
       this.#payOrLeave();
-      this.#state.leave();
+      this.#leave();
       this.#goToRip();
     });
     this.#pay(this.#owed.get());
-    this.#state.leave();
+    this.#leave();
     super.return(this.#status.get());
   }
 
@@ -161,6 +165,7 @@ export class RegionFunction extends FunctionBuilder {
     this.prologue(() => {
       first();
       this.#state.enter();
+      this.#note?.enter();
       // V8 begins with zeros, but a loop may come back with more.
       this.set(this.#owed, i32(0));
     });
@@ -177,10 +182,16 @@ export class RegionFunction extends FunctionBuilder {
     countDown(this.#module, this, i32(record), rip, leave);
   }
 
+  // Stores what is kept in locals.
+  #leave(): void {
+    this.#note?.leave();
+    this.#state.leave();
+  }
+
   #goToRecord(): void {
     const { state } = this.#module;
     this.#pay(this.#owed.get());
-    this.#state.leave();
+    this.#leave();
     const record = this.#record.get();
     const handler = state.load32(record, REC_HANDLER);
     super.returnCallIndirect(HANDLER_TYPE, handler, record);
@@ -539,6 +550,7 @@ export class RegionFunction extends FunctionBuilder {
     const results = super.call(callee, ...values);
     if (effect !== "pure" && callee.name.startsWith("x87")) {
       this.#stack?.called(callee.name, values);
+      if (callee.name === "x87Init") this.#note?.clear();
     }
     if (effect === "privilege") this.#state.renewTlb();
     return results;

@@ -89,8 +89,14 @@ export function roundNearest(
   };
 }
 
-function round({ f, cw, done }: FastOperation, exact: Exact): void {
-  const unit = f.let(unitOf(cw));
+function round(op: FastOperation, exact: Exact): void {
+  const { f, cw } = op;
+  const isFull = cw.and(0x300).eq(0x300);
+  f.if(isFull, () => roundTo(op, exact, i64(1)));
+  roundTo(op, exact, f.let(unitOf(cw)));
+}
+
+function roundTo({ f, done }: FastOperation, exact: Exact, unit: I64): void {
   const { sig, carry, flags } = roundNearest(f, exact, unit);
   const exp = f.let(exact.exp.add(carry));
   const inRange = exp.sub(1).ltU(SPECIAL - 1);
