@@ -41,6 +41,8 @@ interface Exact {
 }
 
 const SIGN = 0x8000;
+const PE_BIT = Math.log2(PE);
+const C1_BIT = Math.log2(C1);
 
 /** Whether a number is neither zero, denormal, infinite, a NaN nor unsupported. */
 export function isNormal({ sig, se }: Packed): I32 {
@@ -55,8 +57,24 @@ export function whereNormal(
   numbers: readonly Packed[],
   body: () => void,
 ): void {
-  const isNearest = cw.and(0xc00).eqz();
-  f.if(numbers.reduce((all, n) => all.and(isNormal(n)), isNearest), body);
+  // A branch for each is less than one for all: it takes a comparison as it is.
+  const inside = numbers.reduceRight(
+    (inner, n) => () => whereIsNormal(f, n, inner),
+    body,
+  );
+  f.if(cw.and(0xc00).eqz(), inside);
+}
+
+function whereIsNormal(
+  f: FunctionBuilder,
+  { sig, se }: Packed,
+  body: () => void,
+): void {
+  const exp = se.and(SPECIAL | WAS_DENORMAL);
+  f.if(
+    sig.ltS(0),
+    () => f.if(exp.sub(1).ltU(SPECIAL - 1), body),
+  );
 }
 
 /** The unit in the last place of a significand by the precision control. */
@@ -78,14 +96,14 @@ export function roundNearest(
   const place = f.let(unit.clz().add(1));
   const dropped = high.shl(place).or(low.ne(0).toI64U());
   const lost = f.let(low.when(unit.eq(1), dropped));
-  const isOdd = high.and(unit).ne(0);
-  const up = f.let(lost.ltS(0).and(lost.shl(1).ne(0).or(isOdd)));
+  const isOdd = high.and(unit).ne(0).toI64U();
+  const up = f.let(lost.gtU(i64(INTEGER_BIT).sub(isOdd)));
   const sum = f.let(high.and(i64(0).sub(unit)).add(unit.when(up, 0)));
   const carry = f.let(sum.eqz());
   return {
-    sig: sum.or(i64(INTEGER_BIT).when(carry, 0)),
+    sig: sum.or(carry.toI64U().shl(63)),
     carry,
-    flags: i32(PE).when(lost.ne(0), 0).or(i32(C1).when(up, 0)),
+    flags: lost.ne(0).shl(PE_BIT).or(up.shl(C1_BIT)),
   };
 }
 
