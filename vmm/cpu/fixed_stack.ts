@@ -4,8 +4,8 @@
 // special about an instruction leaves as well: its handler does it in full.
 
 import type { RuntimeName } from "./runtime/signatures.ts";
-import { C1, PE } from "./softfloat/mod.ts";
-import { FPR, FPU_CW, FPU_SW, FPU_TAGS, FPU_TOP } from "./state.ts";
+import { C1 } from "./softfloat/mod.ts";
+import { FPR, FPU_SW, FPU_TAGS, FPU_TOP } from "./state.ts";
 import {
   type Expr,
   type FunctionBuilder,
@@ -166,16 +166,6 @@ export class FixedStack {
   /** Leaves for the instruction's handler; nothing of it may have been done. */
   leaveWhere(condition: I32): void {
     this.#f.rarely(condition, this.#leave);
-  }
-
-  /** The control word. */
-  control(): I32 {
-    return this.#state.load32(0, FPU_CW);
-  }
-
-  /** Leaves where flags are others than C1 and a masked PE. */
-  leaveUnlessRounded(flags: I32, cw: I32): void {
-    this.leaveWhere(flags.and(cw.and(PE).xor(~C1)));
   }
 
   #address(i: number): number {

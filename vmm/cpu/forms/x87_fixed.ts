@@ -12,7 +12,14 @@ import {
   ONE_SIG,
   type X87_MEMORY,
 } from "../runtime/x87_values.ts";
-import { SPECIAL, WAS_DENORMAL } from "../softfloat/mod.ts";
+import { FLAGS_SHIFT } from "../runtime/x87_numbers.ts";
+import {
+  F32_FORMAT,
+  F64_FORMAT,
+  fastWiden,
+  SPECIAL,
+  WAS_DENORMAL,
+} from "../softfloat/mod.ts";
 import { type I32, i32, type I64, i64 } from "../wasm/mod.ts";
 
 type Memory = (typeof X87_MEMORY)[number];
@@ -48,11 +55,9 @@ function operate(
 ): StackNumber & { flags: I32 } {
   const [name, isReversed] = BINARY[op];
   const [y, z] = isReversed ? [b, a] : [a, b];
-  const cw = x.let(stack.control());
-  const [sig, result] = x.call(name, y.sig, y.se, z.sig, z.se, cw);
-  const flags = x.let(result.shrU(16));
-  stack.leaveUnlessRounded(flags, cw);
-  return { sig, se: result, flags };
+  const [sig, result] = x.call(name, y.sig, y.se, z.sig, z.se);
+  stack.leaveWhere(result.ltS(0));
+  return { sig, se: result, flags: result.shrU(FLAGS_SHIFT) };
 }
 
 /** ST(i) = ST(i) op ST(j), and pops. */
@@ -72,7 +77,29 @@ export function fixedBinary(
   return true;
 }
 
-const WIDEN = { f32: "x87FromF32", f64: "x87FromF64" } as const;
+const WIDEN = {
+  f32: [F32_FORMAT, "x87FromF32"],
+  f64: [F64_FORMAT, "x87FromF64"],
+} as const;
+
+// A normal number needs no call.
+function widened(x: Emitter, kind: "f32" | "f64", bits: I64): StackNumber {
+  const { f } = x;
+  const [format, name] = WIDEN[kind];
+  const [sig, se] = [f.var("i64"), f.var("i32")];
+  const put = (...[a, b]: [I64, I32]) => {
+    f.set(sig, a);
+    f.set(se, b);
+  };
+  f.block((end) => {
+    fastWiden(f, format, bits, (a, b) => {
+      put(a, b);
+      f.br(end);
+    });
+    put(...x.call(name, bits));
+  });
+  return { sig: f.let(sig.get()), se: f.let(se.get()) };
+}
 
 /** ST(0) = ST(0) op memory. */
 export function fixedBinaryMemory(
@@ -84,8 +111,7 @@ export function fixedBinaryMemory(
   if (kind !== "f32" && kind !== "f64") return false;
   const stack = stackWith(x, [0]);
   if (stack === undefined) return false;
-  const [sig, se] = x.call(WIDEN[kind], bits);
-  const made = operate(x, stack, op, stack.read(0), { sig, se });
+  const made = operate(x, stack, op, stack.read(0), widened(x, kind, bits));
   stack.rounded(made.flags);
   stack.write(0, made);
   return true;
@@ -106,9 +132,9 @@ function loaded(
     return { sig, se };
   }
   if (kind !== "f32" && kind !== "f64") return undefined;
-  const [sig, se] = x.call(WIDEN[kind], low);
-  stack.leaveWhere(se.and(WAS_DENORMAL | SPECIAL).geU(SPECIAL));
-  return { sig, se };
+  const number = widened(x, kind, low);
+  stack.leaveWhere(number.se.and(WAS_DENORMAL | SPECIAL).geU(SPECIAL));
+  return number;
 }
 
 /** Pushes what memory holds. */
@@ -171,9 +197,8 @@ export function fixedStore(
     write(sig, se);
     stack.clearCode();
   } else {
-    const cw = x.let(stack.control());
-    const [bits, flags] = x.call(NARROW[kind], sig, se, cw);
-    stack.leaveUnlessRounded(flags, cw);
+    const [bits, flags] = x.call(NARROW[kind], sig, se);
+    stack.leaveWhere(flags.ltS(0));
     write(bits, i32(0));
     stack.rounded(flags);
   }
@@ -249,8 +274,7 @@ export function fixedCompareMemory(
   if (kind !== "f32" && kind !== "f64") return false;
   const stack = stackWith(x, [0]);
   if (stack === undefined) return false;
-  const [sig, se] = x.call(WIDEN[kind], bits);
-  const found = relation(x, stack, { sig, se });
+  const found = relation(x, stack, widened(x, kind, bits));
   stack.setCodes(found.shl(8), CODES);
   stack.pop(pops);
   return true;

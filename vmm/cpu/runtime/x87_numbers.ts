@@ -3,6 +3,7 @@
 
 import type { CpuModule } from "../cpu_module.ts";
 import {
+  C1,
   F32_FORMAT,
   F64_FORMAT,
   fastCompare,
@@ -14,27 +15,40 @@ import {
   fastSum,
   fastWiden,
   type Format,
+  PE,
   type SoftFloat,
   type Stored,
   whereNormal,
   type Wide,
   type X87Result,
 } from "../softfloat/mod.ts";
-import type { FuncRef, FunctionBuilder, I32, I64 } from "../wasm/mod.ts";
+import { FPU_CW } from "../state.ts";
+import {
+  type FuncRef,
+  type FunctionBuilder,
+  type I32,
+  i32,
+  type I64,
+} from "../wasm/mod.ts";
+
+/**
+ * Set where more is to be done than to set C1 and make PE sticky: an exception is not
+ * masked, or another one.
+ */
+export const UNUSUAL = 1 << 31;
+/** Where the flags are in a result that has a number's sign and exponent below them. */
+export const FLAGS_SHIFT = 16;
 
 const BINARY = {
-  params: ["i64", "i32", "i64", "i32", "i32"],
+  params: ["i64", "i32", "i64", "i32"],
   results: ["i64", "i32"],
 } as const;
 const WIDEN = { params: ["i64"], results: ["i64", "i32"] } as const;
-const NARROW = {
-  params: ["i64", "i32", "i32"],
-  results: ["i64", "i32"],
-} as const;
+const NARROW = { params: ["i64", "i32"], results: ["i64", "i32"] } as const;
 
 /** Signatures of the functions defined here. */
 export const X87_NUMBER_SIGNATURES = {
-  /** a, b, control word: a + b, its flags from bit 16 of the second result on. */
+  /** a, b: a + b; flags from `FLAGS_SHIFT` of the second result on, or `UNUSUAL`. */
   x87Sum: BINARY,
   /** a - b, likewise. */
   x87Difference: BINARY,
@@ -48,7 +62,7 @@ export const X87_NUMBER_SIGNATURES = {
   x87FromF64: WIDEN,
   /** Likewise, of a sign-extended integer. */
   x87FromInteger: WIDEN,
-  /** a, control word: what a is in memory, flags. */
+  /** a: what it is in memory; flags, or `UNUSUAL`. */
   x87ToF32: NARROW,
   /** Likewise. */
   x87ToF64: NARROW,
@@ -71,6 +85,17 @@ function operand(f: FunctionBuilder, n: number): { sig: I64; se: I32 } {
   return { sig: f.param(n, "i64"), se: f.param(n + 1, "i32") };
 }
 
+// Whether an inexact result is nothing but that, and rounded to the nearest.
+function isUsual(cw: I32): I32 {
+  return cw.and(0xc00 | PE).eq(PE);
+}
+
+// Flags as results have them.
+function orUnusual(flags: I32, cw: I32): I32 {
+  const others = cw.and(PE).xor(~C1);
+  return flags.or(i32(UNUSUAL).when(flags.and(others), 0));
+}
+
 function defineBinary(
   cpu: CpuModule,
   name: "x87Sum" | "x87Difference" | "x87Product" | "x87Quotient",
@@ -78,11 +103,14 @@ function defineBinary(
   fully: FuncRef<X87Result>,
 ): void {
   cpu.define(name, (f) => {
-    const [a, b, cw] = [operand(f, 0), operand(f, 2), f.param(4, "i32")];
+    const [a, b] = [operand(f, 0), operand(f, 2)];
+    const cw = f.let(cpu.state.load32(0, FPU_CW));
     const done = (sig: I64, se: I32, flags: I32) =>
-      f.return(sig, se.or(flags.shl(16)));
-    whereNormal(f, cw, [a, b], () => quickly({ f, a, b, cw, done }));
-    done(...f.call(fully, a.sig, a.se, b.sig, b.se, cw));
+      f.return(sig, se.or(flags.shl(FLAGS_SHIFT)));
+    whereNormal(f, isUsual(cw), [a, b], () => quickly({ f, a, b, cw, done }));
+    const [sig, se, flags] = f.call(fully, a.sig, a.se, b.sig, b.se, cw);
+    const unusual = orUnusual(flags, cw).and(UNUSUAL);
+    f.return(sig, se.or(flags.shl(FLAGS_SHIFT)).or(unusual));
   });
 }
 
@@ -118,12 +146,15 @@ function defineNarrowing(
   format?: Format,
 ): void {
   cpu.define(name, (f) => {
-    const [number, cw] = [operand(f, 0), f.param(2, "i32")];
+    const number = operand(f, 0);
+    const cw = f.let(cpu.state.load32(0, FPU_CW));
     if (format !== undefined) {
       const done = (bits: I64, flags: I32) => f.return(bits, flags);
-      whereNormal(f, cw, [number], () => fastNarrow(f, format, number, done));
+      const quickly = () => fastNarrow(f, format, number, done);
+      whereNormal(f, isUsual(cw), [number], quickly);
     }
-    f.return(...f.call(fully, number.sig, number.se, cw));
+    const [bits, flags] = f.call(fully, number.sig, number.se, cw);
+    f.return(bits, orUnusual(flags, cw));
   });
 }
 

@@ -50,10 +50,15 @@ export function isNormal({ sig, se }: Packed): I32 {
   return sig.ltS(0).and(exp.sub(1).ltU(SPECIAL - 1));
 }
 
-/** Runs `body` where two numbers are normal and rounding is to the nearest. */
+/** Whether a control word says to round to the nearest. */
+export function isNearest(cw: I32): I32 {
+  return cw.and(0xc00).eqz();
+}
+
+/** Runs `body` where numbers are normal and a condition on the control word holds. */
 export function whereNormal(
   f: FunctionBuilder,
-  cw: I32,
+  condition: I32,
   numbers: readonly Packed[],
   body: () => void,
 ): void {
@@ -62,7 +67,7 @@ export function whereNormal(
     (inner, n) => () => whereIsNormal(f, n, inner),
     body,
   );
-  f.if(cw.and(0xc00).eqz(), inside);
+  f.if(condition, inside);
 }
 
 function whereIsNormal(
