@@ -13,7 +13,7 @@ import {
 } from "./wasm/mod.ts";
 import { commonMemorySize } from "./shared_code.ts";
 import type { FixedStack } from "./fixed_stack.ts";
-import type { LateNote } from "./regions/late_note.ts";
+import type { LateNote } from "./late_note.ts";
 import type { KnownPages } from "./page_access.ts";
 import { HANDLER_TYPE } from "./record.ts";
 import { STATE_PAGES } from "./state.ts";

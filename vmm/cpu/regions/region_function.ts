@@ -39,7 +39,7 @@ import {
   type Var,
 } from "../wasm/mod.ts";
 import { effectOf } from "./effects.ts";
-import { LateNote } from "./late_note.ts";
+import { LateNote } from "../late_note.ts";
 import { BlockPages, type PagesMark } from "./pages.ts";
 import {
   FLAG_WORDS,

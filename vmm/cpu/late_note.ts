@@ -2,14 +2,14 @@
 // anew by the next instruction, so it is kept in locals and stored where the region is
 // left. No instruction of a region reads it or changes the segments that it goes by.
 
-import type { RuntimeFunctions } from "../cpu_module.ts";
+import type { RuntimeFunctions } from "./cpu_module.ts";
 import {
   type FunctionBuilder,
   type I32,
   i32,
   type I64,
   type Var,
-} from "../wasm/mod.ts";
+} from "./wasm/mod.ts";
 
 /** No instruction was noted. */
 const NONE = -1;
