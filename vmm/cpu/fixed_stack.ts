@@ -5,7 +5,7 @@
 
 import type { RuntimeName } from "./runtime/signatures.ts";
 import { C1 } from "./softfloat/mod.ts";
-import { FPR, FPU_SW, FPU_TAGS, FPU_TOP } from "./state.ts";
+import { FPR, FPU_SW, FPU_TOP } from "./state.ts";
 import {
   type Expr,
   type FunctionBuilder,

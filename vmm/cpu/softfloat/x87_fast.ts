@@ -2,13 +2,7 @@
 // rounding to the nearest. It gives what `x87_arith.ts` gives, in a few branches; where
 // that is not so it emits no result and the code goes on, to be done in full.
 
-import {
-  type FunctionBuilder,
-  type I32,
-  i32,
-  type I64,
-  i64,
-} from "../wasm/mod.ts";
+import { type FunctionBuilder, type I32, type I64, i64 } from "../wasm/mod.ts";
 import { BIAS, C1, INTEGER_BIT, PE, SPECIAL } from "./format.ts";
 import { unsignedHigh, type Wide } from "./wide.ts";
 import { WAS_DENORMAL } from "./x87_operand.ts";
