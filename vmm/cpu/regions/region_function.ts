@@ -55,7 +55,7 @@ import { isPure, localsOf, StateLocals, Unsupported } from "./state_locals.ts";
 interface Known {
   readonly pages: PagesMark | undefined;
   readonly registers: RegistersMark;
-  readonly stack: StackMark | undefined;
+  readonly stack: StackMark;
 }
 
 /** Thrown where flags are set on some paths of an instruction only. */
@@ -70,7 +70,7 @@ export class RegionFunction extends FunctionBuilder {
   readonly #state: RegionState;
   // Not where registers are in place: addresses come from memory, and tell nothing.
   readonly #pages: BlockPages | undefined;
-  readonly #stack: FixedStack | undefined;
+  readonly #stack: FixedStack;
   readonly #note: LateNote | undefined;
   readonly #module: CpuModule;
   readonly #isInPlace: boolean;
@@ -101,10 +101,7 @@ export class RegionFunction extends FunctionBuilder {
     } else {
       const state = new StateLocals(this, isStraight);
       this.#state = state;
-      const leave = () => this.toThreaded(this.#first);
-      this.#stack = new FixedStack(this, state, leave);
       this.#note = new LateNote(this, module.fn);
-      state.onStack = () => this.#stack?.forget();
       this.#pages = new BlockPages(
         this,
         module.state,
@@ -112,6 +109,9 @@ export class RegionFunction extends FunctionBuilder {
         isStraight,
       );
     }
+    const leave = () => this.toThreaded(this.#first);
+    this.#stack = new FixedStack(this, this.#state, leave);
+    this.#state.onStack = () => this.#stack.forget();
     const spend = (count: I32) => this.#spend(count);
     this.cpu = module.seenThrough(
       this.#state,
@@ -236,7 +236,7 @@ export class RegionFunction extends FunctionBuilder {
 
   /** What the code supposes of the x87's register stack here. */
   get stackPosition(): StackPosition | undefined {
-    return this.#stack?.position;
+    return this.#stack.position;
   }
 
   /**
@@ -246,7 +246,7 @@ export class RegionFunction extends FunctionBuilder {
    */
   beginBlock(position: StackPosition | undefined): void {
     this.#pages?.forget();
-    this.#stack?.begin(position);
+    this.#stack.begin(position);
     this.#state.beginBlock();
     this.set(this.#owed, i32(this.owed));
   }
@@ -307,12 +307,12 @@ export class RegionFunction extends FunctionBuilder {
     return {
       pages: this.#pages?.mark(),
       registers: this.#state.mark(),
-      stack: this.#stack?.mark(),
+      stack: this.#stack.mark(),
     };
   }
 
   #goBack({ pages, registers, stack }: Known): void {
-    if (stack !== undefined) this.#stack?.rewind(stack);
+    this.#stack.rewind(stack);
     if (pages !== undefined) this.#pages?.rewind(pages);
     this.#state.rewind(registers);
   }
@@ -549,7 +549,7 @@ export class RegionFunction extends FunctionBuilder {
     if (effect === "writes") this.hasWritten = true;
     const results = super.call(callee, ...values);
     if (effect !== "pure" && callee.name.startsWith("x87")) {
-      this.#stack?.called(callee.name, values);
+      this.#stack.called(callee.name, values);
       if (callee.name === "x87Init") this.#note?.clear();
     }
     if (effect === "privilege") this.#state.renewTlb();

@@ -74,7 +74,6 @@ export class StateLocals extends VectorLocals implements RegionState {
   #bits = new Map<number, number>();
   /** Whether what is emitted here runs once, and before the rest of its block. */
   readonly #isStraight: () => boolean;
-  /** Is called where the x87's TOP or tags are stored one at a time, as MMX does. */
   onStack = () => {};
 
   /**

@@ -4,6 +4,7 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { CR4, TestMachine } from "../testing.ts";
+import { FORCED_REGIONS, type RegionOptions } from "./limits.ts";
 import { VECTOR } from "../runtime/traps.ts";
 
 const CODE = 0x8000;
@@ -23,7 +24,11 @@ interface End {
 }
 
 /** Runs a program that has EBX at its data and ECX at a count. */
-function end(compile: boolean, program: string, count: number): End {
+function end(
+  compile: boolean | RegionOptions,
+  program: string,
+  count: number,
+): End {
   const m = new TestMachine({ compile });
   m.enter("protected32", { cr4: CR4.OSFXSR });
   m.poke(CODE, program + END);
@@ -42,15 +47,18 @@ function end(compile: boolean, program: string, count: number): End {
   };
 }
 
-/** FNINIT, then the body so many times, in a region and not. */
+/** FNINIT, then the body so many times: in regions of both kinds and in none. */
 function assertSame(body: string, count = 20): End {
   const length = body.replaceAll(" ", "").length / 2 + 2;
   // LOOP goes back by one byte.
   const program = `dbe3 ${body} e2 ${(256 - length).toString(16)}`;
   const { regions, ...compiled } = end(true, program, count);
   const { regions: none, ...threaded } = end(false, program, count);
+  const inPlace = { ...FORCED_REGIONS, inPlace: true };
+  const { regions: some, ...small } = end(inPlace, program, count);
   assertEquals(compiled, threaded);
-  assert(regions > 0 && none === 0);
+  assertEquals(small, threaded);
+  assert(regions > 0 && some > 0 && none === 0);
   return { ...compiled, regions };
 }
 
