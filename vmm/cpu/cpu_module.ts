@@ -12,6 +12,8 @@ import {
   type ValType,
 } from "./wasm/mod.ts";
 import { commonMemorySize } from "./shared_code.ts";
+import type { FixedStack } from "./fixed_stack.ts";
+import type { LateNote } from "./late_note.ts";
 import type { KnownPages } from "./page_access.ts";
 import { HANDLER_TYPE } from "./record.ts";
 import { STATE_PAGES } from "./state.ts";
@@ -153,14 +155,22 @@ export class CpuModule {
   /** Pages that the code knows, where it keeps them. */
   readonly pages: KnownPages | undefined;
 
+  /** The x87's register stack, where the code supposes how it is. */
+  readonly stack: FixedStack | undefined;
+
+  /** The x87's last instruction, where the code tells of it when it leaves. */
+  readonly note: LateNote | undefined;
+
   /** The same module for code that sees memory 0 and the budget in a way of its own. */
   seenThrough(
     state: Memory<"i32">,
     spend: (count: I32) => void,
     pages: KnownPages | undefined,
+    stack: FixedStack | undefined,
+    note: LateNote | undefined,
   ): CpuModule {
     const seen = Object.create(CpuModule.prototype) as CpuModule;
-    return Object.assign(seen, this, { state, spend, pages });
+    return Object.assign(seen, this, { state, spend, pages, stack, note });
   }
 
   /** Gives a runtime function its body. */

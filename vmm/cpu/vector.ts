@@ -296,8 +296,10 @@ export const MMX: FormOptions = { unit: "mmx" };
 
 /** Raises #MF where an x87 exception is pending, as waiting x87 and MMX instructions do first. */
 export function checkPending(x: Emitter): void {
+  if (x.cpu.stack?.isClear) return;
   const summary = x.cpu.state.load32(0, FPU_SW).and(SUMMARY);
   x.f.rarely(summary, () => x.call("x87Pending", x.site()));
+  x.cpu.stack?.setClear();
 }
 
 /** The x87 state that every MMX instruction leaves: TOP 0, all tags valid. */

@@ -6,25 +6,9 @@ import type { Emitter } from "../emitter.ts";
 import { type Form, form, type FormOptions } from "../form.ts";
 import { relationOf } from "../flags.ts";
 import { X87_OPCODES } from "../x87_opcodes.ts";
-import { MODE } from "../mode.ts";
 import { SITE_STACK } from "../record.ts";
-import {
-  CS,
-  DS,
-  FPU_CW,
-  FPU_FCS,
-  FPU_FDP,
-  FPU_FDS,
-  FPU_FIP,
-  FPU_FOP,
-  FPU_TAGS,
-  FPU_TOP,
-  MODE_KEY,
-  SEG_BASE,
-  SEG_SELECTOR,
-  SS,
-} from "../state.ts";
-import { type I32, i32, type I64, i64, type Width } from "../wasm/mod.ts";
+import { DS, FPU_CW, FPU_TAGS, FPU_TOP, SS } from "../state.ts";
+import { type I32, i32, type I64, type Width } from "../wasm/mod.ts";
 import {
   X87_BINARY,
   X87_PAIR,
@@ -36,7 +20,22 @@ import { X87_LOADED } from "../runtime/x87_moves.ts";
 import { X87_MEMORY } from "../runtime/x87_values.ts";
 import { ENVIRONMENT_BYTES } from "../runtime/x87_image.ts";
 import { VECTOR } from "../runtime/traps.ts";
+import { storeDataNote, storeNote } from "../runtime/x87_note.ts";
 import { checkPending } from "../vector.ts";
+import {
+  fixedBinary,
+  fixedBinaryMemory,
+  fixedCompare,
+  fixedCompareFlags,
+  fixedCompareMemory,
+  fixedExchange,
+  fixedLoad,
+  fixedLoadConstant,
+  fixedLoadRegister,
+  fixedStore,
+  fixedStoreRegister,
+  fixedUnary,
+} from "./x87_fixed.ts";
 
 type Define = (x: Emitter) => void;
 type Memory = (typeof X87_MEMORY)[number];
@@ -87,25 +86,18 @@ function sti(x: Emitter, name: string): I32 {
   return x.register(n);
 }
 
-// What FNSTENV is to tell of the instruction.
+// What FNSTENV is to tell of the instruction. Only whether the segment of its operand
+// is SS is known here; others count as DS.
 function note(x: Emitter, name: string): void {
-  const { f } = x;
-  const { state } = x.cpu;
-  f.do(state.store32(0, lastOpcode(x, name), FPU_FOP));
-  f.do(state.store64(0, x.rip(), FPU_FIP));
-  f.do(state.store32(0, state.load32(0, CS + SEG_SELECTOR), FPU_FCS));
-  if (x.operands.some((o) => o.kind === "memory")) noteData(x);
-}
-
-// Only whether the segment is SS is known here; others count as DS.
-function noteData(x: Emitter): void {
-  const { f } = x;
-  const { state } = x.cpu;
+  const { cpu, f } = x;
+  const late = cpu.note;
+  const opcode = lastOpcode(x, name);
+  if (late !== undefined) late.set(opcode, x.rip());
+  else storeNote(cpu, f, opcode, x.rip());
+  if (!x.operands.some((o) => o.kind === "memory")) return;
   const slot = f.let(i32(SS).when(x.site().and(SITE_STACK), DS));
-  const is64Bit = state.load32(0, MODE_KEY).and(MODE.CODE).eq(2);
-  const base = i64(0).when(is64Bit, state.load64(slot, SEG_BASE));
-  f.do(state.store64(0, x.address().sub(base), FPU_FDP));
-  f.do(state.store32(0, state.load32(slot, SEG_SELECTOR), FPU_FDS));
+  if (late !== undefined) late.setData(slot, x.address());
+  else storeDataNote(cpu, f, slot, x.address());
 }
 
 /** A form that waits for errors and is noted once it has done its work. */
@@ -149,18 +141,21 @@ function write(x: Emitter, kind: Memory, low: I64, high: I32): void {
 function load(kind: Memory): Define {
   return (x) => {
     const { low, high } = read(x, kind);
+    if (fixedLoad(x, kind, low, high)) return;
     x.call("x87Load", indexOf(X87_MEMORY, kind), low, high);
   };
 }
 
 function store(kind: Memory, pops: number): Define {
   return (x) => {
+    const put = (low: I64, high: I32) => write(x, kind, low, high);
+    if (fixedStore(x, kind, pops, put)) return;
     const index = indexOf(X87_MEMORY, kind);
     const [low, high, flags] = x.call("x87Store", index);
     // What is not stored must still be able to be.
     x.f.if(
       flags.geS(0),
-      () => write(x, kind, low, high),
+      () => put(low, high),
       () => x.prepareWrite(x.address(), BYTES[kind]),
     );
     x.call("x87Stored", flags, i32(pops));
@@ -170,6 +165,7 @@ function store(kind: Memory, pops: number): Define {
 function compareMemory(kind: Memory, pops: number): Define {
   return (x) => {
     const { low } = read(x, kind);
+    if (fixedCompareMemory(x, kind, low, pops)) return;
     const index = indexOf(X87_MEMORY, kind);
     x.call("x87CompareMemory", index, low, i32(pops));
   };
@@ -217,15 +213,20 @@ function arithmetic(op: (typeof X87_BINARY)[number]): Form[] {
   const zero = i32(0);
   const memory = (kind: Memory): Define => (x) => {
     const { low } = read(x, kind);
+    if (fixedBinaryMemory(x, op, kind, low)) return;
     x.call("x87BinaryMemory", index, indexOf(X87_MEMORY, kind), low);
   };
-  const toStack = (pops: number) => (x: Emitter, name: string) => {
-    x.call("x87Binary", index, sti(x, name), zero, i32(pops));
+  const registers = (x: Emitter, to: I32, from: I32, pops: number) => {
+    if (fixedBinary(x, op, [to, from], pops)) return;
+    x.call("x87Binary", index, to, from, i32(pops));
   };
+  const toStack = (pops: number) => (x: Emitter, name: string) =>
+    registers(x, sti(x, name), zero, pops);
   return [
-    waiting(`F${op}_st0_sti`, (x, name) => {
-      x.call("x87Binary", index, zero, sti(x, name), zero);
-    }),
+    waiting(
+      `F${op}_st0_sti`,
+      (x, name) => registers(x, zero, sti(x, name), 0),
+    ),
     waiting(`F${op}_sti_st0`, toStack(0)),
     waiting(`F${op}p_sti_st0`, toStack(1)),
     ...FLOATS.map(([kind, m]) => waiting(`F${op}_${m}`, memory(kind))),
@@ -239,6 +240,7 @@ function compare(names: readonly string[], quiet: 0 | 1, pops: number): Form[] {
   return names.map((one) =>
     waiting(one, (x, name) => {
       const other = stackOperand(name) === undefined ? i32(1) : sti(x, name);
+      if (fixedCompare(x, other, pops)) return;
       x.call("x87Compare", i32(quiet), other, i32(pops));
     })
   );
@@ -247,7 +249,8 @@ function compare(names: readonly string[], quiet: 0 | 1, pops: number): Form[] {
 function compareFlags(name: string, quiet: 0 | 1, pops: number): Form {
   return waiting(name, (x) => {
     const other = sti(x, name);
-    const [bits] = x.call("x87CompareFlags", i32(quiet), other, i32(pops));
+    const bits = fixedCompareFlags(x, other, pops) ??
+      x.call("x87CompareFlags", i32(quiet), other, i32(pops))[0];
     x.flags.compare(relationOf(x.f, bits));
   });
 }
@@ -284,7 +287,7 @@ function comparisons(): Form[] {
 /** Instructions that name an operation of one of the runtime's tables. */
 function named<T extends string>(
   table: readonly T[],
-  call: "x87Unary" | "x87Pair" | "x87Reduce" | "x87Split",
+  call: "x87Pair" | "x87Reduce" | "x87Split",
   names: Readonly<Record<string, T>>,
 ): Form[] {
   return Object.entries(names).map(([name, op]) =>
@@ -292,9 +295,19 @@ function named<T extends string>(
   );
 }
 
+function unary(
+  names: Readonly<Record<string, (typeof X87_UNARY)[number]>>,
+): Form[] {
+  return Object.entries(names).map(([name, op]) =>
+    waiting(name, (x) => {
+      if (!fixedUnary(x, op)) x.call("x87Unary", indexOf(X87_UNARY, op));
+    })
+  );
+}
+
 function functions(): Form[] {
   return [
-    ...named(X87_UNARY, "x87Unary", {
+    ...unary({
       Fsqrt: "sqrt",
       Frndint: "roundIntegral",
       F2xm1: "exp2m1",
@@ -321,7 +334,10 @@ function functions(): Form[] {
     ...X87_LOADED.map((name) =>
       waiting(
         name[0]!.toUpperCase() + name.slice(1),
-        (x) => void x.call("x87LoadConstant", indexOf(X87_LOADED, name)),
+        (x) => {
+          if (fixedLoadConstant(x, name)) return;
+          x.call("x87LoadConstant", indexOf(X87_LOADED, name));
+        },
       )
     ),
   ];
@@ -343,7 +359,9 @@ const CONDITIONS: readonly [string, number][] = [
 
 function stackForms(): Form[] {
   const storeTo = (pops: number) => (x: Emitter, name: string) => {
-    x.call("x87StoreRegister", sti(x, name), i32(pops));
+    const to = sti(x, name);
+    if (fixedStoreRegister(x, to, pops)) return;
+    x.call("x87StoreRegister", to, i32(pops));
   };
   const free = (pops: number) => (x: Emitter, name: string) => {
     x.call("x87Free", sti(x, name), i32(pops));
@@ -352,7 +370,8 @@ function stackForms(): Form[] {
   const exchanges = ["Fxch_st0_sti", "Fxch_st0_sti_DDC8", "Fxch_st0_sti_DFC8"];
   return [
     waiting("Fld_sti", (x, name) => {
-      x.call("x87LoadRegister", sti(x, name));
+      const from = sti(x, name);
+      if (!fixedLoadRegister(x, from)) x.call("x87LoadRegister", from);
     }),
     waiting("Fst_sti", storeTo(0)),
     ...pops.map((name) => waiting(name, storeTo(1))),
@@ -360,7 +379,10 @@ function stackForms(): Form[] {
       x.call("x87StoreQuiet", sti(x, name));
     }),
     ...exchanges.map((one) =>
-      waiting(one, (x, name) => void x.call("x87Exchange", sti(x, name)))
+      waiting(one, (x, name) => {
+        const other = sti(x, name);
+        if (!fixedExchange(x, other)) x.call("x87Exchange", other);
+      })
     ),
     waiting("Ffree_sti", free(0)),
     waiting("Ffreep_sti", free(1)),

@@ -3,6 +3,7 @@
 // changes the mode: instructions that call it are left to threaded code.
 
 import type { RuntimeName } from "../runtime/signatures.ts";
+import { X87_NUMBER_SIGNATURES } from "../runtime/x87_numbers.ts";
 
 /**
  * `pure`: neither faults nor leaves; `reads`: may fault or leave for a device;
@@ -21,7 +22,8 @@ const EFFECTS: Readonly<Record<Effect, readonly RuntimeName[]>> = {
     ...["carrylessMultiply", "sseUnary", "stringCompare"] as const,
     ...["sseF32IsSum", "sseF64IsSum", "sseF32IsProduct"] as const,
     ...["sseF64IsProduct", "stringLength", "x87Status"] as const,
-    ...["pauseExit"] as const,
+    ...["pauseExit", "x87Note"] as const,
+    ...Object.keys(X87_NUMBER_SIGNATURES) as RuntimeName[],
   ],
   reads: [
     ...["raise", "pageFault", "badAddress", "leave"] as const,

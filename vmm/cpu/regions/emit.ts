@@ -10,6 +10,7 @@ import {
   Emitter,
   jumpOut,
 } from "../emitter.ts";
+import type { StackPosition } from "../fixed_stack.ts";
 import { ConstantFields, readFields } from "../fields.ts";
 import type { WantedHandler } from "../handlers.ts";
 import { REC_HANDLER, REC_LINK, SITE_OFFSET } from "../record.ts";
@@ -43,6 +44,8 @@ export interface RegionKind {
   readonly isCounted: boolean;
   /** whether registers stay in memory 0 */
   readonly isInPlace: boolean;
+  /** how the x87's register stack was before its head */
+  readonly stack: StackPosition;
 }
 
 /** Emits one region. */
@@ -53,6 +56,8 @@ class RegionEmitter {
   readonly #kind: RegionKind;
   readonly #f: RegionFunction;
   readonly #labels = new Map<Node, Label>();
+  // How the x87's register stack probably is where nodes begin.
+  readonly #stacks = new Map<Node, StackPosition>();
 
   constructor(
     source: RecordSource,
@@ -69,6 +74,7 @@ class RegionEmitter {
 
   emit(): RegionFunction {
     const head = this.#head;
+    this.#stacks.set(head, this.#kind.stack);
     this.#f.build(() => this.#tree(head));
     this.#f.begin(() => {
       if (this.#kind.isCounted) {
@@ -114,7 +120,7 @@ class RegionEmitter {
 
   #block(node: Node): void {
     let first = node.start + RECORD_STRIDE;
-    this.#f.beginBlock();
+    this.#f.beginBlock(this.#stacks.get(node));
     for (let at = first;; at += RECORD_STRIDE) {
       const handler = this.#handlerAt(at);
       if (handler.definition.name.startsWith("step ea")) continue;
@@ -142,7 +148,7 @@ class RegionEmitter {
   // The records of one instruction: its effective address's, if any, and its own.
   #instruction(node: Node, first: number, last: number): void {
     const f = this.#f;
-    f.instruction((end) => {
+    f.instruction(first, (end) => {
       for (let at = first; at <= last; at += RECORD_STRIDE) {
         const { definition, shape } = this.#handlerAt(at);
         const x = new Emitter(
@@ -229,6 +235,10 @@ class RegionEmitter {
   #goOn(node: Node, to: Node, x: Emitter, rip: I64): void {
     const f = this.#f;
     const label = this.#labels.get(to);
+    const stack = f.stackPosition;
+    if (stack !== undefined && !this.#stacks.has(to)) {
+      this.#stacks.set(to, stack);
+    }
     f.path(() => {
       f.owed += x.fields.count().value ?? 0;
       f.movePage(to.page - node.page, x.shape.code);

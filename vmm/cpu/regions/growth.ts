@@ -4,6 +4,7 @@
 // a node of its own for each chain of calls that it is reached by.
 
 import type { Block, BlockCache } from "../block_cache.ts";
+import type { StackPosition } from "../fixed_stack.ts";
 import type { WantedHandler } from "../handlers.ts";
 import {
   REC_HANDLER,
@@ -13,7 +14,7 @@ import {
   REC_SITE,
   SITE_OFFSET,
 } from "../record.ts";
-import { RECORD_STRIDE } from "../state.ts";
+import { FPU_TAGS, FPU_TOP, RECORD_STRIDE } from "../state.ts";
 import * as steps from "../steps.ts";
 import type { RegionLimits } from "./limits.ts";
 import type { RegionPlan } from "./plan.ts";
@@ -101,8 +102,15 @@ class Growth {
         edges: this.#edges,
         isCounted,
         isInPlace: this.#limits.inPlace,
+        stack: this.#stackNow(),
       },
     };
+  }
+
+  // The head is about to execute, so this is how it finds the register stack.
+  #stackNow(): StackPosition {
+    const { state } = this.#source;
+    return [state.getInt32(FPU_TOP, true), state.getInt32(FPU_TAGS, true)];
   }
 
   #add(site: Site): number {

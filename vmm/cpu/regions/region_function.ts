@@ -3,6 +3,11 @@
 // where something reads it, or may see it (a fault, an exit, a join of paths).
 
 import type { CpuModule } from "../cpu_module.ts";
+import {
+  FixedStack,
+  type StackMark,
+  type StackPosition,
+} from "../fixed_stack.ts";
 import { zeroExtend } from "../flags.ts";
 import { HANDLER_TYPE, REC_HANDLER } from "../record.ts";
 import type { RuntimeName } from "../runtime/signatures.ts";
@@ -34,6 +39,7 @@ import {
   type Var,
 } from "../wasm/mod.ts";
 import { effectOf } from "./effects.ts";
+import { LateNote } from "../late_note.ts";
 import { BlockPages, type PagesMark } from "./pages.ts";
 import {
   FLAG_WORDS,
@@ -49,6 +55,7 @@ import { isPure, localsOf, StateLocals, Unsupported } from "./state_locals.ts";
 interface Known {
   readonly pages: PagesMark | undefined;
   readonly registers: RegistersMark;
+  readonly stack: StackMark;
 }
 
 /** Thrown where flags are set on some paths of an instruction only. */
@@ -63,6 +70,8 @@ export class RegionFunction extends FunctionBuilder {
   readonly #state: RegionState;
   // Not where registers are in place: addresses come from memory, and tell nothing.
   readonly #pages: BlockPages | undefined;
+  readonly #stack: FixedStack;
+  readonly #note: LateNote | undefined;
   readonly #module: CpuModule;
   readonly #isInPlace: boolean;
   #record!: Var<"i32">;
@@ -74,6 +83,7 @@ export class RegionFunction extends FunctionBuilder {
   #toRip!: Label;
   #toStatus!: Label;
   #base = 0;
+  #first = 0;
   #isDirect = false;
   #pinned: Local[] = [];
 
@@ -91,6 +101,7 @@ export class RegionFunction extends FunctionBuilder {
     } else {
       const state = new StateLocals(this, isStraight);
       this.#state = state;
+      this.#note = new LateNote(this, module.fn);
       this.#pages = new BlockPages(
         this,
         module.state,
@@ -98,8 +109,17 @@ export class RegionFunction extends FunctionBuilder {
         isStraight,
       );
     }
+    const leave = () => this.toThreaded(this.#first);
+    this.#stack = new FixedStack(this, this.#state, leave);
+    this.#state.onStack = () => this.#stack.forget();
     const spend = (count: I32) => this.#spend(count);
-    this.cpu = module.seenThrough(this.#state, spend, this.#pages);
+    this.cpu = module.seenThrough(
+      this.#state,
+      spend,
+      this.#pages,
+      this.#stack,
+      this.#note,
+    );
   }
 
   /** Builds the whole function: its ways in and out around `body`. */
@@ -123,11 +143,11 @@ export class RegionFunction extends FunctionBuilder {
         this.#goToRecord();
       });
       this.#payOrLeave();
-      this.#state.leave();
+      this.#leave();
       this.#goToRip();
     });
     this.#pay(this.#owed.get());
-    this.#state.leave();
+    this.#leave();
     super.return(this.#status.get());
   }
 
@@ -145,6 +165,7 @@ export class RegionFunction extends FunctionBuilder {
     this.prologue(() => {
       first();
       this.#state.enter();
+      this.#note?.enter();
       // V8 begins with zeros, but a loop may come back with more.
       this.set(this.#owed, i32(0));
     });
@@ -161,10 +182,16 @@ export class RegionFunction extends FunctionBuilder {
     countDown(this.#module, this, i32(record), rip, leave);
   }
 
+  // Stores what is kept in locals.
+  #leave(): void {
+    this.#note?.leave();
+    this.#state.leave();
+  }
+
   #goToRecord(): void {
     const { state } = this.#module;
     this.#pay(this.#owed.get());
-    this.#state.leave();
+    this.#leave();
     const record = this.#record.get();
     const handler = state.load32(record, REC_HANDLER);
     super.returnCallIndirect(HANDLER_TYPE, handler, record);
@@ -207,9 +234,19 @@ export class RegionFunction extends FunctionBuilder {
   /** Instructions of the path to here that the budget does not know of yet. */
   owed = 0;
 
-  /** Begins a block: what it leaves undone pays for the blocks before it. */
-  beginBlock(): void {
+  /** What the code supposes of the x87's register stack here. */
+  get stackPosition(): StackPosition | undefined {
+    return this.#stack.position;
+  }
+
+  /**
+   * Begins a block: what it leaves undone pays for the blocks before it.
+   *
+   * @param position how the x87's register stack probably is
+   */
+  beginBlock(position: StackPosition | undefined): void {
     this.#pages?.forget();
+    this.#stack.begin(position);
     this.#state.beginBlock();
     this.set(this.#owed, i32(this.owed));
   }
@@ -243,9 +280,11 @@ export class RegionFunction extends FunctionBuilder {
    * Emits one instruction. Where its flags depend on a path inside it, they are
    * made before it, and again without putting anything off.
    *
+   * @param first its first record
    * @throws {Unsupported} where it cannot be part of a region; nothing is emitted
    */
-  instruction(emit: (end: Label) => void): void {
+  instruction(first: number, emit: (end: Label) => void): void {
+    this.#first = first;
     const mark = this.mark();
     const before = new Map(this.#state.pending);
     const known = this.#mark();
@@ -265,10 +304,15 @@ export class RegionFunction extends FunctionBuilder {
   }
 
   #mark(): Known {
-    return { pages: this.#pages?.mark(), registers: this.#state.mark() };
+    return {
+      pages: this.#pages?.mark(),
+      registers: this.#state.mark(),
+      stack: this.#stack.mark(),
+    };
   }
 
-  #goBack({ pages, registers }: Known): void {
+  #goBack({ pages, registers, stack }: Known): void {
+    this.#stack.rewind(stack);
     if (pages !== undefined) this.#pages?.rewind(pages);
     this.#state.rewind(registers);
   }
@@ -504,6 +548,10 @@ export class RegionFunction extends FunctionBuilder {
     }
     if (effect === "writes") this.hasWritten = true;
     const results = super.call(callee, ...values);
+    if (effect !== "pure" && callee.name.startsWith("x87")) {
+      this.#stack.called(callee.name, values);
+      if (callee.name === "x87Init") this.#note?.clear();
+    }
     if (effect === "privilege") this.#state.renewTlb();
     return results;
   }

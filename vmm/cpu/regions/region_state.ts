@@ -41,6 +41,8 @@ export type RegistersMark = ReadonlyMap<number, number>;
 export interface RegionState extends Memory<"i32"> {
   /** Flag words that were put off, by address. */
   readonly pending: Map<FlagWord, I64>;
+  /** Is called where the x87's TOP or tags are stored one at a time, as MMX does. */
+  onStack: () => void;
   /** Assigns a word now. */
   assign(at: number, value: Expr): Stmt;
   /** Sets the base of RIP here, if it is kept; its word in memory 0 is the caller's. */

@@ -2,7 +2,7 @@
 // there is nothing to store on the way out or where an access faults, and V8 has few
 // values to keep. It compiles such a region in half the time. Flags are put off here, too.
 
-import { ZERO } from "../state.ts";
+import { FPU_TAGS, FPU_TOP, ZERO } from "../state.ts";
 import {
   type Expr,
   type I32,
@@ -29,6 +29,8 @@ const NOTHING: RegistersMark = new Map();
 /** Memory 0 with registers in it. */
 export class StateInPlace extends Memory<"i32"> implements RegionState {
   readonly pending = new Map<FlagWord, I64>();
+
+  onStack = () => {};
 
   constructor() {
     super(0, "i32");
@@ -87,6 +89,11 @@ export class StateInPlace extends Memory<"i32"> implements RegionState {
     if (word === undefined) return super.store(width, address, value, offset);
     if (width !== 8) throw new Unsupported("A store to part of the flags");
     return new FlagStore(word, i64(value));
+  }
+
+  override store32(address: I32Like, value: I32Like, offset = 0): Stmt {
+    if (offset === FPU_TOP || offset === FPU_TAGS) this.onStack();
+    return super.store32(address, value, offset);
   }
 
   assign(at: number, value: Expr): Stmt {

@@ -6,6 +6,8 @@ import {
   EA,
   FLAG_CARRY,
   FLAG_RESULT,
+  FPU_TAGS,
+  FPU_TOP,
   GPR,
   RIP_BASE,
   TLB_BASE,
@@ -72,6 +74,7 @@ export class StateLocals extends VectorLocals implements RegionState {
   #bits = new Map<number, number>();
   /** Whether what is emitted here runs once, and before the rest of its block. */
   readonly #isStraight: () => boolean;
+  onStack = () => {};
 
   /**
    * @param f the region's function
@@ -212,6 +215,7 @@ export class StateLocals extends VectorLocals implements RegionState {
 
   override store32(address: I32Like, value: I32Like, offset = 0): Stmt {
     this.refuse(address, offset);
+    if (offset === FPU_TOP || offset === FPU_TAGS) this.onStack();
     return super.store32(address, value, offset);
   }
   override store8(address: I32Like, value: I32Like, offset = 0): Stmt {

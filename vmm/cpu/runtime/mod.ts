@@ -43,6 +43,8 @@ import { defineX87Compares } from "./x87_compare.ts";
 import { defineX87Control } from "./x87_control.ts";
 import { defineX87Image } from "./x87_image.ts";
 import { defineX87Moves } from "./x87_moves.ts";
+import { defineX87Note } from "./x87_note.ts";
+import { defineX87Numbers } from "./x87_numbers.ts";
 
 /** Defines every runtime function. */
 export function defineRuntime(cpu: CpuModule): void {
@@ -87,5 +89,7 @@ export function defineRuntime(cpu: CpuModule): void {
   defineX87Arithmetic(cpu, soft);
   defineX87Compares(cpu, soft);
   defineX87Moves(cpu, soft);
+  defineX87Note(cpu);
+  defineX87Numbers(cpu, soft);
   defineX87Image(cpu);
 }

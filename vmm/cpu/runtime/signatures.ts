@@ -41,6 +41,8 @@ import { X87_COMPARE_SIGNATURES } from "./x87_compare.ts";
 import { X87_CONTROL_SIGNATURES } from "./x87_control.ts";
 import { X87_IMAGE_SIGNATURES } from "./x87_image.ts";
 import { X87_MOVE_SIGNATURES } from "./x87_moves.ts";
+import { X87_NOTE_SIGNATURES } from "./x87_note.ts";
+import { X87_NUMBER_SIGNATURES } from "./x87_numbers.ts";
 
 /** Signatures of the runtime functions. */
 export const RUNTIME_SIGNATURES = {
@@ -84,6 +86,8 @@ export const RUNTIME_SIGNATURES = {
   ...X87_ARITHMETIC_SIGNATURES,
   ...X87_COMPARE_SIGNATURES,
   ...X87_MOVE_SIGNATURES,
+  ...X87_NOTE_SIGNATURES,
+  ...X87_NUMBER_SIGNATURES,
   ...X87_IMAGE_SIGNATURES,
 } as const;
 

@@ -17,6 +17,7 @@ import {
   fastProduct,
   fastQuotient,
   fastSum,
+  isNearest,
   type SoftFloat,
   whereNormal,
   type X87Result,
@@ -106,7 +107,7 @@ function quickly(
   commit: (value: Value) => void,
 ): void {
   const cw = f.let(s.control());
-  whereNormal(f, cw, [a, b], () => {
+  whereNormal(f, isNearest(cw), [a, b], () => {
     const sig = f.var("i64");
     const se = f.var("i32");
     const flags = f.var("i32");

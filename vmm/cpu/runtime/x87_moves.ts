@@ -19,6 +19,7 @@ import {
   fastNarrow,
   fastWiden,
   IE,
+  isNearest,
   OE,
   PE,
   type SoftFloat,
@@ -197,7 +198,7 @@ function storeQuickly(f: FunctionBuilder, s: X87Stack): void {
   const isFloat = kind.ltU(X87_MEMORY.indexOf("int16"));
   f.if(isFloat.and(s.isEmpty(slot).eqz()), () => {
     const number = s.read(slot);
-    whereNormal(f, s.control(), [number], () => {
+    whereNormal(f, isNearest(s.control()), [number], () => {
       const done = (bits: I64, flags: I32) => f.return(bits, i32(0), flags);
       f.if(
         kind,

@@ -2,13 +2,7 @@
 // rounding to the nearest. It gives what `x87_arith.ts` gives, in a few branches; where
 // that is not so it emits no result and the code goes on, to be done in full.
 
-import {
-  type FunctionBuilder,
-  type I32,
-  i32,
-  type I64,
-  i64,
-} from "../wasm/mod.ts";
+import { type FunctionBuilder, type I32, type I64, i64 } from "../wasm/mod.ts";
 import { BIAS, C1, INTEGER_BIT, PE, SPECIAL } from "./format.ts";
 import { unsignedHigh, type Wide } from "./wide.ts";
 import { WAS_DENORMAL } from "./x87_operand.ts";
@@ -41,6 +35,8 @@ interface Exact {
 }
 
 const SIGN = 0x8000;
+const PE_BIT = Math.log2(PE);
+const C1_BIT = Math.log2(C1);
 
 /** Whether a number is neither zero, denormal, infinite, a NaN nor unsupported. */
 export function isNormal({ sig, se }: Packed): I32 {
@@ -48,15 +44,36 @@ export function isNormal({ sig, se }: Packed): I32 {
   return sig.ltS(0).and(exp.sub(1).ltU(SPECIAL - 1));
 }
 
-/** Runs `body` where two numbers are normal and rounding is to the nearest. */
+/** Whether a control word says to round to the nearest. */
+export function isNearest(cw: I32): I32 {
+  return cw.and(0xc00).eqz();
+}
+
+/** Runs `body` where numbers are normal and a condition on the control word holds. */
 export function whereNormal(
   f: FunctionBuilder,
-  cw: I32,
+  condition: I32,
   numbers: readonly Packed[],
   body: () => void,
 ): void {
-  const isNearest = cw.and(0xc00).eqz();
-  f.if(numbers.reduce((all, n) => all.and(isNormal(n)), isNearest), body);
+  // A branch for each is less than one for all: it takes a comparison as it is.
+  const inside = numbers.reduceRight(
+    (inner, n) => () => whereIsNormal(f, n, inner),
+    body,
+  );
+  f.if(condition, inside);
+}
+
+function whereIsNormal(
+  f: FunctionBuilder,
+  { sig, se }: Packed,
+  body: () => void,
+): void {
+  const exp = se.and(SPECIAL | WAS_DENORMAL);
+  f.if(
+    sig.ltS(0),
+    () => f.if(exp.sub(1).ltU(SPECIAL - 1), body),
+  );
 }
 
 /** The unit in the last place of a significand by the precision control. */
@@ -78,19 +95,25 @@ export function roundNearest(
   const place = f.let(unit.clz().add(1));
   const dropped = high.shl(place).or(low.ne(0).toI64U());
   const lost = f.let(low.when(unit.eq(1), dropped));
-  const isOdd = high.and(unit).ne(0);
-  const up = f.let(lost.ltS(0).and(lost.shl(1).ne(0).or(isOdd)));
+  const isOdd = high.and(unit).ne(0).toI64U();
+  const up = f.let(lost.gtU(i64(INTEGER_BIT).sub(isOdd)));
   const sum = f.let(high.and(i64(0).sub(unit)).add(unit.when(up, 0)));
   const carry = f.let(sum.eqz());
   return {
-    sig: sum.or(i64(INTEGER_BIT).when(carry, 0)),
+    sig: sum.or(carry.toI64U().shl(63)),
     carry,
-    flags: i32(PE).when(lost.ne(0), 0).or(i32(C1).when(up, 0)),
+    flags: lost.ne(0).shl(PE_BIT).or(up.shl(C1_BIT)),
   };
 }
 
-function round({ f, cw, done }: FastOperation, exact: Exact): void {
-  const unit = f.let(unitOf(cw));
+function round(op: FastOperation, exact: Exact): void {
+  const { f, cw } = op;
+  const isFull = cw.and(0x300).eq(0x300);
+  f.if(isFull, () => roundTo(op, exact, i64(1)));
+  roundTo(op, exact, f.let(unitOf(cw)));
+}
+
+function roundTo({ f, done }: FastOperation, exact: Exact, unit: I64): void {
   const { sig, carry, flags } = roundNearest(f, exact, unit);
   const exp = f.let(exact.exp.add(carry));
   const inRange = exp.sub(1).ltU(SPECIAL - 1);

@@ -12,6 +12,7 @@ import {
   fastQuotient,
   fastSum,
   fastWiden,
+  isNearest,
   whereNormal,
   type Wide,
 } from "./mod.ts";
@@ -40,7 +41,7 @@ function defineFast(m: ModuleBuilder, wide: Wide): void {
       const { a, b } = operands(f);
       const cw = f.param(4, "i32");
       const done = f.return.bind(f);
-      whereNormal(f, cw, [a, b], () => emit({ f, a, b, cw, done }));
+      whereNormal(f, isNearest(cw), [a, b], () => emit({ f, a, b, cw, done }));
       f.return(i64(0), i32(0), i32(NONE));
     }));
   }
@@ -63,7 +64,7 @@ function defineFastMoves(m: ModuleBuilder): void {
       const a = { sig: f.param(0, "i64"), se: f.param(1, "i32") };
       whereNormal(
         f,
-        f.param(2, "i32"),
+        isNearest(f.param(2, "i32")),
         [a],
         () => fastNarrow(f, format, a, f.return.bind(f)),
       );
