@@ -15,7 +15,12 @@ export function ours(bits: Bits): Peer {
         command: Deno.execPath(),
         args: [
           // The flags of `deno task bhyve`.
-          ...["run", "-A", "--v8-flags=--no-wasm-inlining", BENCH],
+          ...[
+            "run",
+            "-A",
+            "--v8-flags=--no-wasm-inlining,--max-semi-space-size=8",
+            BENCH,
+          ],
           ...["guest", kernel.replace(/\/[^/]*$/, "")],
           ...words.split(" "),
         ],
