@@ -16,6 +16,7 @@ import {
   TestMachine,
 } from "./testing.ts";
 import { VECTOR } from "./runtime/traps.ts";
+import { TLB_ENTRIES } from "./state.ts";
 
 const { P, RW, US, A, D, PS, G } = PTE;
 const CODE = 0x8000;
@@ -443,6 +444,19 @@ const CHANGES: readonly InvalidationCase[] = [
     survives: true,
   },
   {
+    name: "MOV CR3 twice, global",
+    operation: "0f20d8 0f22d8 0f22d8",
+    cr4: CR4.PGE,
+    leaf: G,
+    survives: true,
+  },
+  {
+    name: "MOV CR3 and CR4, PGE",
+    operation: "0f20d8 0f22d8 0f20e0 480fbaf807 0f22e0 480fbaf807 0f22e0",
+    cr4: CR4.PGE,
+    leaf: G,
+  },
+  {
     // mov rax, cr4; btc rax, 7; mov cr4, rax; btc rax, 7; mov cr4, rax
     name: "MOV CR4, PGE",
     operation: "0f20e0 480fbaf807 0f22e0 480fbaf807 0f22e0",
@@ -512,6 +526,25 @@ for (const c of CHANGES) {
     assertEquals(s.machine.get("RDX"), c.survives ? 1n : 2n);
   });
 }
+
+Deno.test("MOV CR3 drops what took the place of a global translation", () => {
+  const s = setup("long");
+  const rival = DATA + 4096 * TLB_ENTRIES;
+  s.machine.poke32(PAGE, 1);
+  s.machine.poke32(OTHER, 2);
+  s.tables.map(DATA, PAGE, P | RW | G);
+  s.tables.map(rival, PAGE, P | RW);
+  // mov eax, [rbx]; mov rax, cr3; mov cr3, rax; mov eax, [rcx]; and after the change
+  // mov rax, cr3; mov cr3, rax; mov edx, [rcx]
+  const program = "8b03 0f20d8 0f22d8 8b01 0f20d8 0f22d8 8b11";
+  const raised = acrossChange(
+    s,
+    { program, cr4: CR4.PGE, count: 4, rcx: BigInt(rival) },
+    () => s.tables.map(rival, OTHER, P | RW),
+  );
+  assertEquals(raised.vector, VECTOR.UD);
+  assertEquals(s.machine.get("RDX"), 2n);
+});
 
 Deno.test("INVLPG drops a large page whole", () => {
   for (const size of [2 << 20, 1 << 30]) {

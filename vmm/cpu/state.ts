@@ -299,6 +299,8 @@ export const TLB_LOG_MAX = 8192;
 export const TLB_LOG = layout.array(TLB_SPACES * TLB_LOG_MAX, 4, 64);
 /** Entries in each log; above `TLB_LOG_MAX` the log has overflowed: i32 each. */
 export const TLB_LOG_COUNT = layout.array(TLB_SPACES, 4, 4);
+/** How many of them, the first ones, were kept by the last flush: i32 each. */
+export const TLB_LOG_KEPT = layout.array(TLB_SPACES, 4, 4);
 /**
  * Where each address space has entries of large pages since it was emptied: a bit for
  * each gigabyte by `runtime/tlb.ts`'s hash; u64 each.

@@ -22,6 +22,7 @@ import {
   TLB_LARGE,
   TLB_LOG,
   TLB_LOG_COUNT,
+  TLB_LOG_KEPT,
   TLB_LOG_MAX,
   TLB_META,
   TLB_MISMATCH,
@@ -160,12 +161,17 @@ export function metaOf(cpu: CpuModule, entry: I32): I32 {
   return cpu.state.load32(index.shl(2), TLB_META);
 }
 
-/** Runs `body` for each logged entry of a space, or for all where it overflowed. */
+/**
+ * Runs `body` for each logged entry of a space, or for all where it overflowed.
+ *
+ * @param from the first that counts
+ */
 export function forEachEntry(
   cpu: CpuModule,
   f: FunctionBuilder,
   space: I32,
   body: (entry: I32) => void,
+  from: I32 = i32(0),
 ): void {
   const { state } = cpu;
   const count = f.let(state.load32(space.shl(2), TLB_LOG_COUNT));
@@ -175,6 +181,7 @@ export function forEachEntry(
   );
   const base = f.let(space.mul(TLB_MODES * TLB_ARRAY).add(TLB));
   const i = f.var("i32");
+  f.set(i, from);
   f.block((done) =>
     f.loop((again) => {
       f.brIf(done, i.get().geU(total));
@@ -198,13 +205,14 @@ export function defineTlb(cpu: CpuModule): void {
     const space = f.param(0, "i32");
     const all = f.param(1, "i32");
     const kept = f.var("i32");
-    const overflow = f.let(
-      state.load32(space.shl(2), TLB_LOG_COUNT).gtU(TLB_LOG_MAX),
-    );
+    const overflow = state.load32(space.shl(2), TLB_LOG_COUNT).gtU(TLB_LOG_MAX);
+    const isSparing = f.let(all.or(overflow).eqz());
+    // What was global at the last flush either is, or was filled and logged again.
+    const before = f.let(state.load32(space.shl(2), TLB_LOG_KEPT));
+    f.set(kept, before.when(isSparing, i32(0)));
     forEachEntry(cpu, f, space, (entry) => {
-      const keep = metaOf(cpu, entry).and(META_GLOBAL).ne(0).and(all.eqz())
-        .and(overflow.eqz());
-      f.if(keep, () => {
+      const isGlobal = metaOf(cpu, entry).and(META_GLOBAL).ne(0);
+      f.if(isGlobal.and(isSparing), () => {
         f.do(
           state.store32(
             space.mul(TLB_LOG_MAX).add(kept.get()).shl(2),
@@ -214,8 +222,9 @@ export function defineTlb(cpu: CpuModule): void {
         );
         f.set(kept, kept.get().add(1));
       }, () => invalidate(cpu, f, entry));
-    });
+    }, f.let(kept.get()));
     f.do(state.store32(space.shl(2), kept.get(), TLB_LOG_COUNT));
+    f.do(state.store32(space.shl(2), kept.get(), TLB_LOG_KEPT));
     f.if(
       kept.get().eqz(),
       () => f.do(state.store64(space.shl(3), i64(0), TLB_LARGE)),
