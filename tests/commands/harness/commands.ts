@@ -5,6 +5,9 @@
 import { decoderFiles } from "../../../bhyve/decoder_files.ts";
 import { cacheDir } from "../../guests/cache.ts";
 
+/** What V8 is told by `deno.json` and in executables. */
+const V8_FLAGS = "--v8-flags=--no-wasm-inlining,--max-semi-space-size=8";
+
 /** The commands. */
 export type CommandName = "bhyve" | "bhyvectl" | "bhyveload";
 
@@ -134,6 +137,7 @@ export function invocation(
   if ("executables" in source) {
     return { argv: [`${source.executables}/${command}`, ...args], env };
   }
-  const flags = ["--no-prompt", "--no-check", ...permissionFlags(grants, args)];
+  const flags = [V8_FLAGS, "--no-prompt", "--no-check"]
+    .concat(permissionFlags(grants, args));
   return { argv: [source.deno, "run", ...flags, source.main, ...args], env };
 }
