@@ -2,6 +2,7 @@
 // bhyveload in DIR (default `out`), each with the permissions that it needs and no
 // others. `DENORT_BIN` names the base binary where Deno cannot download one.
 
+import { V8_FLAGS } from "./bhyve/v8_flags.ts";
 import { fileURLToPath } from "node:url";
 import { RUNTIME_FILE } from "./vmm/cpu/embedded_runtime.ts";
 import { runtimeBytes } from "./vmm/cpu/handlers.ts";
@@ -80,9 +81,7 @@ async function compile(
       "--quiet",
       "--no-check",
       "--unstable-worker-options",
-      // V8's first code of a function would count its calls, at every entry; and where
-      // much is compiled, young heaps would grow by 50 MiB that save no time.
-      "--v8-flags=--no-wasm-inlining,--max-semi-space-size=8",
+      V8_FLAGS,
       ...permissions,
       ...includes.flatMap((path) => ["--include", path]),
       "--output",

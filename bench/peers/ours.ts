@@ -1,5 +1,6 @@
 // Ourselves: `deno task bench guest`, a process that runs bhyve.
 
+import { V8_FLAGS } from "../../bhyve/v8_flags.ts";
 import type { Bits } from "./guest.ts";
 import type { Peer } from "./peer.ts";
 
@@ -18,7 +19,7 @@ export function ours(bits: Bits): Peer {
           ...[
             "run",
             "-A",
-            "--v8-flags=--no-wasm-inlining,--max-semi-space-size=8",
+            V8_FLAGS,
             BENCH,
           ],
           ...["guest", kernel.replace(/\/[^/]*$/, "")],

@@ -2,11 +2,9 @@
 // grants, or, where BHYVE_TEST_EXECUTABLES names their directory, compiled, with the
 // permissions that they were compiled with.
 
+import { V8_FLAGS } from "../../../bhyve/v8_flags.ts";
 import { decoderFiles } from "../../../bhyve/decoder_files.ts";
 import { cacheDir } from "../../guests/cache.ts";
-
-/** What V8 is told by `deno.json` and in executables. */
-const V8_FLAGS = "--v8-flags=--no-wasm-inlining,--max-semi-space-size=8";
 
 /** The commands. */
 export type CommandName = "bhyve" | "bhyvectl" | "bhyveload";
