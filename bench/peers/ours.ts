@@ -16,12 +16,7 @@ export function ours(bits: Bits): Peer {
         command: Deno.execPath(),
         args: [
           // The flags of `deno task bhyve`.
-          ...[
-            "run",
-            "-A",
-            V8_FLAGS,
-            BENCH,
-          ],
+          ...["run", "-A", V8_FLAGS, BENCH],
           ...["guest", kernel.replace(/\/[^/]*$/, "")],
           ...words.split(" "),
         ],

@@ -254,14 +254,23 @@ function relation(x: Emitter, stack: FixedStack, other: StackNumber): I32 {
   return found;
 }
 
+// Sets the condition codes by the relation to a number, and pops.
+function compare(
+  x: Emitter,
+  stack: FixedStack,
+  other: StackNumber,
+  pops: number,
+): true {
+  stack.setCodes(relation(x, stack, other).shl(8), CODES);
+  stack.pop(pops);
+  return true;
+}
+
 /** Compares ST(0) with ST(i), and pops. */
 export function fixedCompare(x: Emitter, i: I32, pops: number): boolean {
   const stack = stackWith(x, pops > 1 ? [0, 1, i.value] : [0, i.value]);
-  if (stack === undefined) return false;
-  const found = relation(x, stack, stack.read(i.value!));
-  stack.setCodes(found.shl(8), CODES);
-  stack.pop(pops);
-  return true;
+  return stack !== undefined &&
+    compare(x, stack, stack.read(i.value!), pops);
 }
 
 /** Compares ST(0) with memory, and pops. */
@@ -273,11 +282,8 @@ export function fixedCompareMemory(
 ): boolean {
   if (kind !== "f32" && kind !== "f64") return false;
   const stack = stackWith(x, [0]);
-  if (stack === undefined) return false;
-  const found = relation(x, stack, widened(x, kind, bits));
-  stack.setCodes(found.shl(8), CODES);
-  stack.pop(pops);
-  return true;
+  return stack !== undefined &&
+    compare(x, stack, widened(x, kind, bits), pops);
 }
 
 /** Compares ST(0) with ST(i) for RFLAGS, and pops: the relation, or undefined. */

@@ -44,10 +44,10 @@ export interface RegionOptions extends RegionLimits {
  *
  * Emitting a region costs about 0.3 µs a byte and V8's optimizing it 0.4 with registers
  * in memory, 0.8 with registers in locals; an instruction comes to some 200 bytes, and
- * threaded code takes 70 ns for a block. Of a boot it executes
- * 217 million instructions where 8000 executions are hot, 100 with 2000, 65 with 1000; but then two and
- * three times as much is compiled, and V8's threads want the core that the processor runs
- * on. So 1000 are hot while the compiler rests, and 8000 in any case. That takes 15 % off
+ * threaded code takes 70 ns for a block. Of a boot's instructions it executes 217 million
+ * where 8000 executions are hot, 100 with 2000, 65 with 1000; but then two and three times
+ * as much is compiled, and V8's threads want the core that the processor runs on. So 1000
+ * are hot while the compiler rests, and 8000 in any case. That takes 15 % off
  * the processor's thread in a boot; 500, 2000 and 4000 in any case were all slower.
  *
  * So regions begin small, in memory, and without the functions that they call: following
