@@ -1,17 +1,18 @@
 // Decoding the instructions of a block into a writer's records: by iced-x86, or by
 // the template of an instruction that began alike (see `template.ts`).
 
-import {
-  Code,
-  Decoder,
-  DecoderError,
-  DecoderOptions,
-  Instruction,
-  Mnemonic,
-} from "iced-x86";
 import type { BlockWriter, RecordSink } from "./block_writer.ts";
 import type { Form } from "./form.ts";
 import { FORMS } from "./forms/by_code.ts";
+import { Decoder } from "./iced/decoder.ts";
+import {
+  type Code,
+  DecoderError,
+  DecoderOptions,
+  INVALID,
+  Mnemonic,
+} from "./iced/enumerations.ts";
+import { Instruction } from "./iced/instruction.ts";
 import { codeSize, MODE } from "./mode.ts";
 import { VECTOR } from "./runtime/traps.ts";
 import type { ModeSize } from "./shape.ts";
@@ -63,11 +64,13 @@ export function isInRealMode({ name }: Form): boolean {
   return !PROTECTED.test(name);
 }
 
+// What was decoded last, by whichever decoder: nothing is kept of it.
+const instruction = new Instruction();
+
 /** Decodes instructions for one virtual CPU. */
 export class BlockDecoder {
   readonly #source: DecodingSource;
   readonly #infos: (CodeInfo | undefined)[] = [];
-  readonly #instruction = new Instruction();
   readonly #templates: Templates;
   #ended = false;
 
@@ -129,8 +132,8 @@ export class BlockDecoder {
     const { decoderOptions } = this.#source;
     const decoder = new Decoder(codeSize(mode), bytes, decoderOptions);
     try {
-      decoder.ip = BigInt(start);
-      decoder.decodeOut(this.#instruction);
+      decoder.ip = start;
+      decoder.decodeOut(instruction);
       if (decoder.lastError !== DecoderError.NoMoreBytes) {
         return this.#add(writer, decoder, bytes, start, mode);
       }
@@ -152,7 +155,6 @@ export class BlockDecoder {
     start: number,
     mode: number,
   ): number {
-    const instruction = this.#instruction;
     const { length } = instruction;
     writer.begin(start, length);
     this.instructions++;
@@ -191,10 +193,8 @@ export class BlockDecoder {
   }
 
   #immediates(decoder: Decoder): readonly Constant[] {
-    const offsets = decoder.getConstantOffsets(this.#instruction);
-    const immediates = immediatesOf(this.#instruction, offsets);
-    offsets.free();
-    return immediates;
+    const offsets = decoder.immediateOffsets(instruction);
+    return immediatesOf(instruction, offsets);
   }
 
   #info(code: Code): CodeInfo {
@@ -204,7 +204,7 @@ export class BlockDecoder {
       info = {
         form,
         isReal: form !== undefined && isInRealMode(form),
-        isPlain: hasPlainConstants(code),
+        isPlain: form !== undefined && hasPlainConstants(form),
         immediates: undefined,
       };
       this.#infos[code] = info;
@@ -227,11 +227,11 @@ export class BlockDecoder {
     for (let next = 0; next < 256; next++) {
       padded[bytes.length] = next;
       const decoder = new Decoder(codeSize(mode), padded, options);
-      decoder.decodeOut(this.#instruction);
+      decoder.decodeOut(instruction);
       decoder.free();
-      const { code, mnemonic } = this.#instruction;
+      const { code, mnemonic } = instruction;
       const undefines = mnemonic === Mnemonic.Ud0 || mnemonic === Mnemonic.Ud1;
-      if (code !== Code.INVALID && !undefines) return false;
+      if (code !== INVALID && !undefines) return false;
     }
     return true;
   }
