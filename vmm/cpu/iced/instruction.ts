@@ -2,7 +2,7 @@
 // property means where it is not plain.
 
 import { calls, type Pointer, RESULT, take, word } from "./calls.ts";
-import type { Code, CpuidFeature, OpKind, Register } from "./enumerations.ts";
+import type { Code, OpKind, Register } from "./enumerations.ts";
 
 const KINDS = [
   calls.instruction_op0Kind,
