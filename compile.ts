@@ -31,8 +31,8 @@ const EXECUTABLES: readonly Executable[] = [
       ...FILES,
       // TTY backends that listen.
       "--allow-net",
-      // Pins vCPUs to host CPUs.
-      "--allow-run=ps,taskset",
+      // Pins vCPUs to host CPUs, and lowers the priority of what compiles.
+      "--allow-run=ps,taskset,renice",
     ],
     includes: [
       "bhyve/worker.ts",

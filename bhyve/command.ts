@@ -91,6 +91,7 @@ async function runMachine(
   const { prepareThreads } = await import("./start_threads.ts");
   // They load their modules while the machine is claimed.
   const threads = prepareThreads(topology.cpus, filesOf(resources));
+  host.lowerCompilers();
   try {
     const start = confined(checked, host, warn)(threads.start);
     return await runIn(start, checked, host);

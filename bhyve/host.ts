@@ -2,6 +2,7 @@
 // signals, the vmm root. Tests and the demo bring their own.
 
 import { VmmRoot } from "../vmm/root/root.ts";
+import { lowerCompilers } from "./priority.ts";
 import { printable, reasonOf } from "../vmm/message.ts";
 import { STANDARD_STREAMS, type StandardStreams } from "./tty/stdio.ts";
 
@@ -28,6 +29,8 @@ export interface CommandHost {
    * @returns what ends that
    */
   onSignal(signal: HandledSignal, handle: () => void): () => void;
+  /** Is told that a machine's threads are made: those that compile are to give way. */
+  lowerCompilers(): void;
   /**
    * Gives up what the process needs no more once everything is open, as bhyve does
    * by entering Capsicum: the network, other programs, the environment.
@@ -85,6 +88,7 @@ export function processHost(root: VmmRoot = VmmRoot.default()): CommandHost {
     streams: STANDARD_STREAMS,
     root,
     onSignal,
+    lowerCompilers: () => void lowerCompilers(),
     enterSandbox,
   };
 }

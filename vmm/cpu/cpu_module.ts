@@ -14,7 +14,7 @@ import {
 import { commonMemorySize } from "./shared_code.ts";
 import type { FixedStack } from "./fixed_stack.ts";
 import type { LateNote } from "./late_note.ts";
-import type { KnownPages } from "./page_access.ts";
+import type { DirectMemory } from "./page_access.ts";
 import { HANDLER_TYPE } from "./record.ts";
 import { STATE_PAGES } from "./state.ts";
 import { HOST_SIGNATURES, type HostName } from "./runtime/host.ts";
@@ -152,8 +152,8 @@ export class CpuModule {
   /** How code spends the budget where it does so in a way of its own. */
   readonly spend: ((count: I32) => void) | undefined;
 
-  /** Pages that the code knows, where it keeps them. */
-  readonly pages: KnownPages | undefined;
+  /** Guest memory, where the code gets at RAM only and leaves for all else. */
+  readonly direct: DirectMemory | undefined;
 
   /** The x87's register stack, where the code supposes how it is. */
   readonly stack: FixedStack | undefined;
@@ -165,12 +165,12 @@ export class CpuModule {
   seenThrough(
     state: Memory<"i32">,
     spend: (count: I32) => void,
-    pages: KnownPages | undefined,
+    direct: DirectMemory | undefined,
     stack: FixedStack | undefined,
     note: LateNote | undefined,
   ): CpuModule {
     const seen = Object.create(CpuModule.prototype) as CpuModule;
-    return Object.assign(seen, this, { state, spend, pages, stack, note });
+    return Object.assign(seen, this, { state, spend, direct, stack, note });
   }
 
   /** Gives a runtime function its body. */

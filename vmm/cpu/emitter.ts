@@ -8,6 +8,8 @@ import { Flags, type OpSize, zeroExtend } from "./flags.ts";
 import type { Operand } from "./operands.ts";
 import {
   type AccessKind,
+  type DirectMemory,
+  misses,
   type PageAccess,
   pageByEntry,
 } from "./page_access.ts";
@@ -208,33 +210,72 @@ export class Emitter {
     width: Width,
   ): void {
     const { f, cpu } = this;
-    const host = this.hostForWrite(la, width);
-    const vars = { old: f.var("i64"), value: f.var("i64") };
-    if (this.shape.lock) {
-      const isAligned = host.and(width - 1).eqz().and(host.ne(NOT_RAM));
-      f.if(
-        isAligned,
-        () => this.#updateAtomic(host, compute, vars, width),
-        () => this.#updateLocked(la, compute, vars, width),
-        MOSTLY,
-      );
+    const vars = { old: this.f.var("i64"), value: this.f.var("i64") };
+    if (this.cpu.direct !== undefined) {
+      this.#updateDirect(this.cpu.direct, la, compute, vars, width);
+    } else if (this.shape.lock) {
+      this.#updateLocked(la, compute, vars, width);
     } else {
-      const isRam = f.let(host.ne(NOT_RAM));
-      f.if(
-        isRam,
-        () => f.set(vars.old, cpu.ram.load(width, host)),
-        () => f.set(vars.old, this.#slowLoad(la, width)),
-        MOSTLY,
-      );
-      f.set(vars.value, compute(f.let(vars.old.get())));
-      f.if(
-        isRam,
-        () => f.do(cpu.ram.store(width, host, vars.value.get())),
-        () => this.#slowStore(la, width, f.let(vars.value.get())),
-        MOSTLY,
-      );
+      this.#updatePlain(la, compute, vars, width);
     }
-    commit(f.let(vars.old.get()), f.let(vars.value.get()));
+    commit(this.f.let(vars.old.get()), this.f.let(vars.value.get()));
+  }
+
+  #updateDirect(
+    direct: DirectMemory,
+    la: I64,
+    compute: (old: I64) => I64,
+    vars: UpdateVars,
+    width: Width,
+  ): void {
+    const { f, cpu: { ram } } = this;
+    const host = direct.offset(this.#array(), la, width, TLB_WRITE);
+    if (this.shape.lock) {
+      direct.leaveWhere(host.and(width - 1).ne(0));
+      return this.#updateAtomic(host, compute, vars, width);
+    }
+    f.set(vars.old, ram.load(width, host));
+    f.set(vars.value, compute(f.let(vars.old.get())));
+    f.do(ram.store(width, host, vars.value.get()));
+  }
+
+  #updatePlain(
+    la: I64,
+    compute: (old: I64) => I64,
+    vars: UpdateVars,
+    width: Width,
+  ): void {
+    const { f, cpu: { ram } } = this;
+    const host = this.hostForWrite(la, width);
+    const isRam = f.let(host.ne(NOT_RAM));
+    f.if(
+      isRam,
+      () => f.set(vars.old, ram.load(width, host)),
+      () => f.set(vars.old, this.#slowLoad(la, width)),
+      MOSTLY,
+    );
+    f.set(vars.value, compute(f.let(vars.old.get())));
+    f.if(
+      isRam,
+      () => f.do(ram.store(width, host, vars.value.get())),
+      () => this.#slowStore(la, width, f.let(vars.value.get())),
+      MOSTLY,
+    );
+  }
+
+  #updateLocked(
+    la: I64,
+    compute: (old: I64) => I64,
+    vars: UpdateVars,
+    width: Width,
+  ): void {
+    const host = this.hostForWrite(la, width);
+    this.f.if(
+      host.and(width - 1).eqz().and(host.ne(NOT_RAM)),
+      () => this.#updateAtomic(host, compute, vars, width),
+      () => this.#updateApart(la, compute, vars, width),
+      MOSTLY,
+    );
   }
 
   // At an aligned offset in memory 1.
@@ -261,7 +302,7 @@ export class Emitter {
 
   // In RAM that is not aligned the bus is locked, from where nothing can trap any
   // more. Device memory, which can, has no other processor to be locked against.
-  #updateLocked(
+  #updateApart(
     la: I64,
     compute: (old: I64) => I64,
     { old, value }: UpdateVars,
@@ -333,28 +374,32 @@ export class Emitter {
     this.f.call(this.cpu.fn.storeSlow, la, i32(width), value, site);
   }
 
-  #page(la: I64, kind: AccessKind): PageAccess {
-    const { cpu, f } = this;
-    return cpu.pages?.find(this.#array(), la, kind) ??
-      pageByEntry(f, cpu.state, [this.#array(), la, kind]);
+  // The offset in memory 1, where the code leaves for what has none.
+  #direct(la: I64, bytes: number, kind: AccessKind): I64 | undefined {
+    return this.cpu.direct?.offset(this.#array(), la, bytes, kind);
   }
 
-  // One check for tag, page crossing and anything that must be looked at: the
-  // address xor a tag that matches is the offset in the page.
+  #page(la: I64, kind: AccessKind): PageAccess {
+    return pageByEntry(this.f, this.cpu.state, [this.#array(), la, kind]);
+  }
+
+  // One check for tag, page crossing and anything that must be looked at.
   #hits({ tag }: PageAccess, la: I64, bytes: number): I32 {
-    return la.xor(tag).leU(4096 - bytes);
+    return misses(tag, la, bytes).eqz();
   }
 
   /** Reads 1, 2, 4 or 8 bytes at a linear address, zero-extended. */
   load(width: Width, la: I64, site = this.site()): I64 {
     const { f, cpu } = this;
     const address = f.let(la);
+    const offset = this.#direct(address, width, TLB_READ);
+    if (offset !== undefined) return f.let(cpu.ram.load(width, offset));
     const page = this.#page(address, TLB_READ);
     const value = f.ifValue(
       this.#hits(page, address, width),
       "i64",
       () => cpu.ram.load(width, address.add(page.addend())),
-      () => page.missed(() => this.#slowLoad(address, width, site)),
+      () => this.#slowLoad(address, width, site),
       MOSTLY,
     );
     return value.within(8 * width);
@@ -365,11 +410,13 @@ export class Emitter {
     const { f, cpu } = this;
     const address = f.let(la);
     const kept = f.let(value);
+    const offset = this.#direct(address, width, TLB_WRITE);
+    if (offset !== undefined) return f.do(cpu.ram.store(width, offset, kept));
     const page = this.#page(address, TLB_WRITE);
     f.if(
       this.#hits(page, address, width),
       () => f.do(cpu.ram.store(width, address.add(page.addend()), kept)),
-      () => page.missed(() => this.#slowStore(address, width, kept, site)),
+      () => this.#slowStore(address, width, kept, site),
       MOSTLY,
     );
   }
@@ -377,15 +424,14 @@ export class Emitter {
   /** Offset in memory 1 of bytes that may be written, or `NOT_RAM`. */
   hostForWrite(la: I64, bytes: number): I64 {
     const { f, cpu } = this;
+    const offset = this.#direct(la, bytes, TLB_WRITE);
+    if (offset !== undefined) return offset;
     const page = this.#page(la, TLB_WRITE);
     return f.ifValue(
       this.#hits(page, la, bytes),
       "i64",
       () => la.add(page.addend()),
-      () =>
-        page.missed(() =>
-          f.call(cpu.fn.prepareWrite, la, i32(bytes), this.site())[0]
-        ),
+      () => f.call(cpu.fn.prepareWrite, la, i32(bytes), this.site())[0],
       MOSTLY,
     );
   }
@@ -402,12 +448,14 @@ export class Emitter {
   loadVector(la: I64, aligned: boolean): V128 {
     const { f, cpu } = this;
     if (aligned) this.checkAligned(la, 16);
+    const offset = this.#direct(la, 16, TLB_READ);
+    if (offset !== undefined) return f.let(cpu.ram.loadV128(offset));
     const page = this.#page(la, TLB_READ);
     return f.ifValue(
       this.#hits(page, la, 16),
       "v128",
       () => cpu.ram.loadV128(la.add(page.addend())),
-      () => page.missed(() => this.#slowLoadVector(la)),
+      () => this.#slowLoadVector(la),
       MOSTLY,
     );
   }
@@ -425,11 +473,13 @@ export class Emitter {
     const { f, cpu } = this;
     if (aligned) this.checkAligned(la, 16);
     const kept = f.let(value);
+    const offset = this.#direct(la, 16, TLB_WRITE);
+    if (offset !== undefined) return f.do(cpu.ram.storeV128(offset, kept));
     const page = this.#page(la, TLB_WRITE);
     f.if(
       this.#hits(page, la, 16),
       () => f.do(cpu.ram.storeV128(la.add(page.addend()), kept)),
-      () => page.missed(() => this.#slowStoreVector(la, kept)),
+      () => this.#slowStoreVector(la, kept),
       MOSTLY,
     );
   }

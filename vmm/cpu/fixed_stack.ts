@@ -1,8 +1,7 @@
 // The x87's register stack in compiled code that supposes where TOP is and which
 // registers are empty. Code of a block makes sure of it once and leaves where it is not
 // so; then registers have addresses, and moving them is nothing but stores. What is
-// special about an instruction leaves as well: its handler does it in full, and reads its
-// operand again where that was found there.
+// special about an instruction leaves as well: its handler does it in full.
 
 import type { RuntimeName } from "./runtime/signatures.ts";
 import { C1 } from "./softfloat/mod.ts";

@@ -1,5 +1,5 @@
-// How emitted code finds the page of an access in the TLB: by its entry, or, in
-// compiled code, by what an access before it found.
+// How emitted code finds the page of an access: by its entry in the TLB, or, in compiled
+// code, by what an access before it found there.
 
 import { TLB_ADDEND } from "./state.ts";
 import { tlbEntry } from "./runtime/walk.ts";
@@ -11,17 +11,26 @@ export interface PageAccess {
   readonly tag: I64;
   /** what gives the offset in memory 1 when it is added to the address */
   readonly addend: () => I64;
-  /** runs what is done where the tag does not match */
-  readonly missed: <T>(slow: () => T) => T;
 }
 
 /** A kind of access: `TLB_READ` or `TLB_WRITE`, the offset of its tag in an entry. */
 export type AccessKind = number;
 
-/** Remembers pages between accesses. */
-export interface KnownPages {
-  /** the page of an access at a kept address, through a TLB array */
-  find(array: I32, address: I64, kind: AccessKind): PageAccess;
+/**
+ * Guest memory of code that leaves for an instruction's handler, which begins with it
+ * anew, where an access is not one to plain RAM in one page.
+ */
+export interface DirectMemory {
+  /** offset in memory 1 of bytes at a linear address, through a TLB array */
+  offset(array: I32, address: I64, bytes: number, kind: AccessKind): I64;
+  /** leaves where it holds */
+  leaveWhere(condition: I32): void;
+}
+
+/** Whether an access does not go to the page with a tag: in part, or not at all. */
+export function misses(tag: I64, address: I64, bytes: number): I32 {
+  // The address xor a tag that matches is the offset in the page.
+  return address.xor(tag).gtU(4096 - bytes);
 }
 
 /** The page of an access by its TLB entry. */
@@ -34,6 +43,5 @@ export function pageByEntry(
   return {
     tag: state.load64(entry, kind),
     addend: () => state.load64(entry, TLB_ADDEND),
-    missed: (slow) => slow(),
   };
 }

@@ -240,7 +240,7 @@ export const MAP_STRIDE = 32;
 export const MAP = layout.array(MAP_MAX, MAP_STRIDE);
 
 /** log2 of the entries in one TLB array. */
-export const TLB_BITS = 12;
+export const TLB_BITS = 14;
 /** Entries of one TLB array. */
 export const TLB_ENTRIES = 1 << TLB_BITS;
 /**
@@ -295,7 +295,7 @@ export const WRITERS_BITS = 15;
 export const TLB_WRITERS = layout.array(1 << WRITERS_BITS, 8, 64);
 export const WRITERS_MANY = -1;
 /** Entries logged as filled since the last flush, one log an address space. */
-export const TLB_LOG_MAX = 8192;
+export const TLB_LOG_MAX = 16384;
 export const TLB_LOG = layout.array(TLB_SPACES * TLB_LOG_MAX, 4, 64);
 /** Entries in each log; above `TLB_LOG_MAX` the log has overflowed: i32 each. */
 export const TLB_LOG_COUNT = layout.array(TLB_SPACES, 4, 4);

@@ -22,7 +22,7 @@ const EFFECTS: Readonly<Record<Effect, readonly RuntimeName[]>> = {
     ...["carrylessMultiply", "sseUnary", "stringCompare"] as const,
     ...["sseF32IsSum", "sseF64IsSum", "sseF32IsProduct"] as const,
     ...["sseF64IsProduct", "stringLength", "x87Status"] as const,
-    ...["pauseExit", "x87Note"] as const,
+    ...["pauseExit", "x87Note", "refill"] as const,
     ...Object.keys(X87_NUMBER_SIGNATURES) as RuntimeName[],
   ],
   reads: [

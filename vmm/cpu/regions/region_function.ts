@@ -53,7 +53,7 @@ import { isPure, localsOf, StateLocals, Unsupported } from "./state_locals.ts";
 
 /** What is known at a place in the code. */
 interface Known {
-  readonly pages: PagesMark | undefined;
+  readonly pages: PagesMark;
   readonly registers: RegistersMark;
   readonly stack: StackMark;
 }
@@ -68,8 +68,7 @@ export class RegionFunction extends FunctionBuilder {
   /** Whether the instruction so far may have written guest memory. */
   hasWritten = false;
   readonly #state: RegionState;
-  // Not where registers are in place: addresses come from memory, and tell nothing.
-  readonly #pages: BlockPages | undefined;
+  readonly #pages: BlockPages;
   readonly #stack: FixedStack;
   readonly #note: LateNote | undefined;
   readonly #module: CpuModule;
@@ -96,20 +95,19 @@ export class RegionFunction extends FunctionBuilder {
     this.#module = module;
     this.#isInPlace = isInPlace;
     const isStraight = () => this.depth === this.#base && !this.#isDirect;
+    const leave = () => this.toThreaded(this.#first);
     if (isInPlace) {
       this.#state = new StateInPlace();
+      // Addresses come from memory, and tell nothing.
+      this.#pages = new BlockPages(this, module, leave);
     } else {
       const state = new StateLocals(this, isStraight);
+      const { origins } = state;
       this.#state = state;
       this.#note = new LateNote(this, module.fn);
-      this.#pages = new BlockPages(
-        this,
-        module.state,
-        state.origins,
-        isStraight,
-      );
+      const learning = { origins, canLearn: isStraight };
+      this.#pages = new BlockPages(this, module, leave, learning);
     }
-    const leave = () => this.toThreaded(this.#first);
     this.#stack = new FixedStack(this, this.#state, leave);
     this.#state.onStack = () => this.#stack.forget();
     const spend = (count: I32) => this.#spend(count);
@@ -245,7 +243,7 @@ export class RegionFunction extends FunctionBuilder {
    * @param position how the x87's register stack probably is
    */
   beginBlock(position: StackPosition | undefined): void {
-    this.#pages?.forget();
+    this.#pages.forget();
     this.#stack.begin(position);
     this.#state.beginBlock();
     this.set(this.#owed, i32(this.owed));
@@ -305,7 +303,7 @@ export class RegionFunction extends FunctionBuilder {
 
   #mark(): Known {
     return {
-      pages: this.#pages?.mark(),
+      pages: this.#pages.mark(),
       registers: this.#state.mark(),
       stack: this.#stack.mark(),
     };
@@ -313,7 +311,7 @@ export class RegionFunction extends FunctionBuilder {
 
   #goBack({ pages, registers, stack }: Known): void {
     this.#stack.rewind(stack);
-    if (pages !== undefined) this.#pages?.rewind(pages);
+    this.#pages.rewind(pages);
     this.#state.rewind(registers);
   }
 
@@ -544,7 +542,7 @@ export class RegionFunction extends FunctionBuilder {
     if (effect === undefined) throw new Unsupported(callee.name);
     if (effect !== "pure") {
       this.showFlags();
-      this.#pages?.forget();
+      this.#pages.forget();
     }
     if (effect === "writes") this.hasWritten = true;
     const results = super.call(callee, ...values);

@@ -9,11 +9,19 @@ import {
   type I64,
   i64,
 } from "../wasm/mod.ts";
-import { DR, TLB_BASE, TLB_SYSTEM, WATCH_HITS } from "../state.ts";
+import {
+  DR,
+  TLB_BASE,
+  TLB_MODE_ALIGNED,
+  TLB_SYSTEM,
+  WATCH_HITS,
+} from "../state.ts";
 import { checkAlignment, checkTop, wrap } from "./alignment.ts";
 import { HOST } from "./host.ts";
+import { tlbMode } from "./tlb.ts";
 import { scratch, setScratch } from "./traps.ts";
 import {
+  ACCESS_QUIET,
   ACCESS_READ,
   ACCESS_WRITE,
   NOT_RAM,
@@ -43,6 +51,12 @@ export const MEMORY_SIGNATURES = {
   prepareWrite: { params: ["i64", "i32", "i32"], results: ["i64"] },
   /** As `prepareWrite`, for reading. */
   prepareRead: { params: ["i64", "i32", "i32"], results: ["i64"] },
+  /**
+   * What an address plus it is the offset in memory 1, after the TLB has been filled for
+   * an access to plain RAM in one page; `NOT_RAM` for any other, of which nothing was
+   * done: linear address, bytes, access (`ACCESS_READ` or `ACCESS_WRITE`).
+   */
+  refill: { params: ["i64", "i32", "i32"], results: ["i64"] },
 } as const;
 
 /** Whether bytes at an address reach into the next page. */
@@ -302,6 +316,25 @@ function definePrepare(
   });
 }
 
+function defineRefill(cpu: CpuModule): void {
+  const { state } = cpu;
+  cpu.define("refill", (f) => {
+    const la = f.param(0, "i64");
+    const bytes = f.param(1, "i32");
+    const access = f.param(2, "i32");
+    const array = f.let(state.load32(0, TLB_BASE));
+    const isWatched = state.load32(0, DR + 56).and(0xff).ne(0);
+    const isAligned = tlbMode(array).eq(TLB_MODE_ALIGNED);
+    const isOther = crosses(la, bytes).or(isWatched).or(isAligned);
+    f.if(isOther, () => f.return(i64(NOT_RAM)));
+    const quiet = access.or(ACCESS_QUIET);
+    const [offset] = f.call(cpu.fn.translate, la, quiet, array, i32(0));
+    const isCode = scratch(cpu, SCRATCH_CODE).ne(0);
+    const isFound = offset.geS(0).and(isCode.eqz());
+    f.return(offset.sub(la).when(isFound, i64(NOT_RAM)));
+  });
+}
+
 /** Defines the functions of `MEMORY_SIGNATURES`. */
 export function defineMemory(cpu: CpuModule): void {
   const { state, fn } = cpu;
@@ -309,6 +342,7 @@ export function defineMemory(cpu: CpuModule): void {
   defineStoreVia(cpu);
   definePrepare(cpu, "prepareWrite");
   definePrepare(cpu, "prepareRead");
+  defineRefill(cpu);
   for (
     const [load, store, array] of [
       ["loadSlow", "storeSlow", TLB_BASE],

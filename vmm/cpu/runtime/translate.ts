@@ -16,6 +16,7 @@ import { setScratch } from "./traps.ts";
 import { fillTlb, pageOf, tlbEntry, tlbMode } from "./tlb.ts";
 import {
   ACCESS_PROBE,
+  ACCESS_QUIET,
   ACCESS_WRITE,
   NO_TRANSLATION,
   NOT_RAM,
@@ -55,7 +56,7 @@ export function defineTranslate(cpu: CpuModule): void {
     const canonical = la.shl(16).shrS(16).eq(la);
     f.if(long.and(canonical.eqz()), () => {
       f.if(
-        access.and(ACCESS_PROBE),
+        access.and(ACCESS_PROBE | ACCESS_QUIET),
         () => f.return(i64(NO_TRANSLATION)),
       );
       f.call(cpu.fn.badAddress, site);

@@ -44,10 +44,12 @@ export const ACCESS_WRITE = 1;
 export const ACCESS_FETCH = 2;
 /** Added to an access: answer -2 instead of raising #PF, set no A or D bit. */
 export const ACCESS_PROBE = 4;
+/** Added to an access: answer -2 instead of raising #PF. */
+export const ACCESS_QUIET = 8;
 
 /** What `translate` answers for an address that is not RAM. */
 export const NOT_RAM = -1;
-/** What `translate` answers where a probe finds no translation. */
+/** What `translate` answers instead of a fault where it must not raise one. */
 export const NO_TRANSLATION = -2;
 
 /** SCRATCH slot that `translate` leaves the guest-physical address in. */
@@ -80,7 +82,7 @@ export const WALK_SIGNATURES = {
   /**
    * Guest-physical page of a linear address with rights and META bits below:
    * linear address, access, TLB mode (0 supervisor, 1 user, 2 supervisor with
-   * user access), site. Raises #PF; a probe answers `NO_TRANSLATION`.
+   * user access), site. Raises #PF, or answers `NO_TRANSLATION`.
    */
   walk: { params: ["i64", "i32", "i32", "i32"], results: ["i64"] },
 } as const;
@@ -130,14 +132,15 @@ interface WalkState {
   readonly isWrite: I32;
   readonly isFetch: I32;
   readonly isProbe: I32;
+  readonly isQuiet: I32;
   readonly cr4: I32;
   readonly nxe: I32;
 }
 
-// Raises #PF (or answers a probe) with the bits given and those of the access.
+// Raises #PF with the bits given and those of the access, or answers that it would.
 function fault(w: WalkState, bits: I32): void {
   const { cpu, f } = w;
-  f.if(w.isProbe, () => f.return(i64(NO_TRANSLATION)));
+  f.if(w.isQuiet, () => f.return(i64(NO_TRANSLATION)));
   const user = w.mode.eq(1);
   // The I bit exists only where fetches can be told apart (SDM vol. 3, 4.7).
   const pae = w.cr4.and(CR4_PAE).ne(0).and(w.nxe);
@@ -191,6 +194,7 @@ function defineWalk(cpu: CpuModule): void {
       isWrite: f.let(access.and(3).eq(ACCESS_WRITE)),
       isFetch: f.let(access.and(3).eq(ACCESS_FETCH)),
       isProbe: f.let(access.and(ACCESS_PROBE).ne(0)),
+      isQuiet: f.let(access.and(ACCESS_PROBE | ACCESS_QUIET).ne(0)),
       cr4: f.let(low32(cpu, CR4)),
       nxe: f.let(low32(cpu, EFER).and(EFER_NXE).ne(0)),
     };
