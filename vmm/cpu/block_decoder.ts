@@ -4,7 +4,7 @@
 import type { BlockWriter, RecordSink } from "./block_writer.ts";
 import type { Form } from "./form.ts";
 import { FORMS } from "./forms/by_code.ts";
-import { Decoder } from "./iced/decoder.ts";
+import { type Decoder, decoderOf } from "./iced/decoder.ts";
 import {
   type Code,
   DecoderError,
@@ -72,6 +72,8 @@ export class BlockDecoder {
   readonly #source: DecodingSource;
   readonly #infos: (CodeInfo | undefined)[] = [];
   readonly #templates: Templates;
+  // A byte more than an instruction has tells too long from too few.
+  readonly #bytes = new Uint8Array(MAX_LENGTH + 1);
   #ended = false;
 
   /** Instructions decoded since it was made. */
@@ -126,25 +128,26 @@ export class BlockDecoder {
     const { from, to, inPage, mode } = code;
     if (at >= to) return 0;
     const start = inPage + at - from;
-    // A byte more than an instruction has tells too long from too few. Guest memory
-    // may change meanwhile: what is learned must be of the same bytes.
-    const bytes = code.bytes.slice(at, Math.min(at + MAX_LENGTH + 1, to));
-    const { decoderOptions } = this.#source;
-    const decoder = new Decoder(codeSize(mode), bytes, decoderOptions);
-    try {
-      decoder.ip = start;
-      decoder.decodeOut(instruction);
-      if (decoder.lastError !== DecoderError.NoMoreBytes) {
-        return this.#add(writer, decoder, bytes, start, mode);
-      }
-      if (bytes.length < MAX_LENGTH) return 0;
-      // Fifteen bytes and not yet an instruction: too long.
-      writer.raise(VECTOR.GP, 0, start);
-      this.#ended = true;
-      return MAX_LENGTH;
-    } finally {
-      decoder.free();
+    const bytes = this.#copy(code, at);
+    const decoder = decoderOf(codeSize(mode), this.#source.decoderOptions);
+    const error = decoder.decode(bytes, start, instruction);
+    if (error !== DecoderError.NoMoreBytes) {
+      return this.#add(writer, decoder, bytes, start, mode);
     }
+    if (bytes.length < MAX_LENGTH) return 0;
+    // Fifteen bytes and not yet an instruction: too long.
+    writer.raise(VECTOR.GP, 0, start);
+    this.#ended = true;
+    return MAX_LENGTH;
+  }
+
+  // Guest memory may change meanwhile: what is learned must be of the same bytes. An
+  // array for each would cost more than decoding.
+  #copy({ bytes, to }: CodeBytes, at: number): Uint8Array {
+    const copy = this.#bytes;
+    const length = Math.min(copy.length, to - at);
+    for (let n = 0; n < length; n++) copy[n] = bytes[at + n]!;
+    return copy.subarray(0, length);
   }
 
   // Adds what was decoded; answers its length.
@@ -222,13 +225,12 @@ export class BlockDecoder {
     const opcode = bytes.find((byte) => !isPrefix(byte, codeSize(mode)));
     if (opcode !== undefined && LONG_PREFIXES.has(opcode)) return false;
     const options = decoderOptions | DecoderOptions.NoInvalidCheck;
+    const decoder = decoderOf(codeSize(mode), options);
     const padded = new Uint8Array(bytes.length + MAX_LENGTH);
     padded.set(bytes);
     for (let next = 0; next < 256; next++) {
       padded[bytes.length] = next;
-      const decoder = new Decoder(codeSize(mode), padded, options);
-      decoder.decodeOut(instruction);
-      decoder.free();
+      decoder.decode(padded, 0, instruction);
       const { code, mnemonic } = instruction;
       const undefines = mnemonic === Mnemonic.Ud0 || mnemonic === Mnemonic.Ud1;
       if (code !== INVALID && !undefines) return false;

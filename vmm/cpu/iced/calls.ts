@@ -7,7 +7,6 @@ import { readDecoder } from "./file.ts";
 export type Pointer = number;
 
 type Ask<T = number> = (object: Pointer) => T;
-type Free = (object: Pointer) => void;
 
 /** What we call of the WebAssembly's exports. */
 interface Calls {
@@ -22,7 +21,11 @@ interface Calls {
     length: number,
     options: number,
   ) => void;
-  readonly __wbg_decoder_free: Free;
+  readonly decoder_set_position: (
+    result: Pointer,
+    decoder: Pointer,
+    position: number,
+  ) => void;
   readonly decoder_set_ip: (decoder: Pointer, ip: bigint) => void;
   readonly decoder_lastError: Ask;
   readonly decoder_decodeOut: (decoder: Pointer, instruction: Pointer) => void;
@@ -31,7 +34,7 @@ interface Calls {
     instruction: Pointer,
   ) => Pointer;
 
-  readonly __wbg_constantoffsets_free: Free;
+  readonly __wbg_constantoffsets_free: (offsets: Pointer) => void;
   readonly constantoffsets_hasImmediate: Ask;
   readonly constantoffsets_hasImmediate2: Ask;
   readonly constantoffsets_immediateOffset: Ask;
@@ -39,7 +42,6 @@ interface Calls {
   readonly constantoffsets_immediateSize2: Ask;
 
   readonly instruction_new: () => Pointer;
-  readonly __wbg_instruction_free: Free;
   readonly instruction_set_code: (object: Pointer, code: number) => void;
   readonly instruction_cpuidFeatures: (result: Pointer, of: Pointer) => void;
   readonly instruction_code: Ask;
@@ -115,12 +117,15 @@ function renew(): void {
   words = new Int32Array(calls.memory.buffer);
 }
 
-/** Puts bytes where the function that is given them will own them. */
-export function put(from: Uint8Array): Pointer {
-  const at = calls.__wbindgen_malloc(from.length, 1) >>> 0;
+/** Takes memory for bytes. */
+export function allocate(size: number): Pointer {
+  return calls.__wbindgen_malloc(size, 1) >>> 0;
+}
+
+/** Puts bytes into the memory. */
+export function place(from: Uint8Array, at: Pointer): void {
   renew();
   bytes.set(from, at);
-  return at;
 }
 
 /** A word of the memory. */

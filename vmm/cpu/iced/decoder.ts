@@ -1,8 +1,13 @@
-// Decoding bytes into an `Instruction`.
+// Decoding bytes into an `Instruction`. A decoder of the package's is made for some bytes
+// and takes longer to make than to use: ours are kept, each with a window in the
+// package's memory that bytes are put into.
 
-import { calls, type Pointer, put, RESULT, word } from "./calls.ts";
+import { allocate, calls, place, type Pointer, RESULT, word } from "./calls.ts";
 import type { DecoderError } from "./enumerations.ts";
 import type { Instruction } from "./instruction.ts";
+
+/** Most bytes that a decoder is given at once. */
+const WINDOW = 32;
 
 /** Where in its bytes an instruction has its immediates. */
 export interface ImmediateOffsets {
@@ -14,39 +19,42 @@ export interface ImmediateOffsets {
   readonly immediateSize2: number;
 }
 
-/** Decodes bytes from their beginning. */
-export class Decoder {
+/** Decodes one kind of code; see `decoderOf`. */
+class Decoder {
+  readonly #window: Pointer = allocate(WINDOW);
   readonly #pointer: Pointer;
 
-  /**
-   * To be freed.
-   *
-   * @param bitness 16, 32 or 64
-   * @param options of `DecoderOptions`, ored
-   */
-  constructor(bitness: number, bytes: Uint8Array, options: number) {
-    calls.decoder_new(RESULT, bitness, put(bytes), bytes.length, options);
+  constructor(bitness: number, options: number) {
+    calls.decoder_new(RESULT, bitness, this.#window, WINDOW, options);
     this.#pointer = word(RESULT);
   }
 
-  /** Says where the next instruction is. */
-  set ip(ip: number) {
-    calls.decoder_set_ip(this.#pointer, BigInt(ip));
-  }
-
-  /** Decodes the next instruction. */
-  decodeOut(instruction: Instruction): void {
-    calls.decoder_decodeOut(this.#pointer, instruction.pointer);
-  }
-
-  /** What was wrong with the last one. */
-  get lastError(): DecoderError {
-    return calls.decoder_lastError(this.#pointer);
+  /**
+   * Decodes what bytes begin with.
+   *
+   * @param bytes at most 32
+   * @param ip where they are
+   * @param instruction becomes what was decoded
+   * @returns what is wrong with it
+   */
+  decode(
+    bytes: Uint8Array,
+    ip: number,
+    instruction: Instruction,
+  ): DecoderError {
+    // At the end of the window, behind which there are no more bytes.
+    const start = WINDOW - bytes.length;
+    if (start < 0) throw new RangeError("Too many bytes to decode at once");
+    place(bytes, this.#window + start);
+    const decoder = this.#pointer;
+    calls.decoder_set_position(RESULT, decoder, start);
+    calls.decoder_set_ip(decoder, BigInt(ip));
+    calls.decoder_decodeOut(decoder, instruction.pointer);
+    return calls.decoder_lastError(decoder);
   }
 
   /** Where the last instruction, which is to be given, had its immediates. */
-  immediateOffsets(instruction: Instruction): ImmediateOffsets {
-    const { pointer } = instruction;
+  immediateOffsets({ pointer }: Instruction): ImmediateOffsets {
     const at = calls.decoder_getConstantOffsets(this.#pointer, pointer);
     const offsets = {
       hasImmediate: calls.constantoffsets_hasImmediate(at) !== 0,
@@ -58,9 +66,25 @@ export class Decoder {
     calls.__wbg_constantoffsets_free(at);
     return offsets;
   }
+}
 
-  /** Gives its memory back. */
-  free(): void {
-    calls.__wbg_decoder_free(this.#pointer);
+export type { Decoder };
+
+const BITNESS_BITS = 7;
+const decoders = new Map<number, Decoder>();
+
+/**
+ * The decoder of a kind of code.
+ *
+ * @param bitness 16, 32 or 64
+ * @param options of `DecoderOptions`, ored
+ */
+export function decoderOf(bitness: number, options: number): Decoder {
+  const key = options << BITNESS_BITS | bitness;
+  let decoder = decoders.get(key);
+  if (decoder === undefined) {
+    decoder = new Decoder(bitness, options);
+    decoders.set(key, decoder);
   }
+  return decoder;
 }

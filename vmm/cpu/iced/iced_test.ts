@@ -10,7 +10,7 @@ import * as iced from "iced-x86";
 import { Prng } from "../../../tests/cpu/fuzz/prng.ts";
 import { FORMS } from "../forms/by_code.ts";
 import { calls } from "./calls.ts";
-import { Decoder } from "./decoder.ts";
+import { decoderOf } from "./decoder.ts";
 import * as ours from "./enumerations.ts";
 import { decoderPath, readDecoder } from "./file.ts";
 import { bytesOf, Instruction } from "./instruction.ts";
@@ -53,13 +53,10 @@ const instruction = new Instruction();
 const theirs = new iced.Instruction();
 
 function decoded({ bitness, bytes, options, ip }: Sample): unknown {
-  const decoder = new Decoder(bitness, bytes, options);
-  decoder.ip = ip;
-  decoder.decodeOut(instruction);
+  const decoder = decoderOf(bitness, options);
+  const error = decoder.decode(bytes, ip, instruction);
   const offsets = decoder.immediateOffsets(instruction);
-  const result = [decoder.lastError, told(instruction), offsets];
-  decoder.free();
-  return result;
+  return [error, told(instruction), offsets];
 }
 
 function decodedByPackage({ bitness, bytes, options, ip }: Sample): unknown {
@@ -150,10 +147,7 @@ Deno.test("decoding takes no memory that it does not give back", () => {
   const sample = randomSample(prng);
   for (let n = 0; n < 100; n++) decoded(sample);
   const { byteLength } = calls.memory.buffer;
-  for (let n = 0; n < 20_000; n++) {
-    decoded(sample);
-    new Instruction().free();
-  }
+  for (let n = 0; n < 20_000; n++) decoded(sample);
   assertEquals(calls.memory.buffer.byteLength, byteLength);
 });
 
@@ -165,8 +159,15 @@ Deno.test("memory that grew is seen", () => {
 });
 
 Deno.test("misuse is told in the decoder's words", () => {
-  const bytes = Uint8Array.of(0x90);
-  assertThrows(() => new Decoder(48, bytes, 0), Error, "bitness");
+  assertThrows(() => decoderOf(48, 0), Error, "bitness");
+});
+
+Deno.test("more bytes than the decoder has room for are refused", () => {
+  const bytes = new Uint8Array(33);
+  assertThrows(
+    () => decoderOf(64, 0).decode(bytes, 0, instruction),
+    RangeError,
+  );
 });
 
 Deno.test("a decoder that is not there is told", () => {

@@ -25,15 +25,10 @@ export function bytesOf(memorySize: number): number {
   return calls.memorysizeext_size(memorySize);
 }
 
-/** An instruction; one serves to decode many. */
+/** An instruction; one serves to decode many, and its memory is never given back. */
 export class Instruction {
   /** Where the decoder has it. */
   readonly pointer: Pointer = calls.instruction_new();
-
-  /** Gives its memory back. */
-  free(): void {
-    calls.__wbg_instruction_free(this.pointer);
-  }
 
   /** Which one it is, with which operands. */
   get code(): Code {
