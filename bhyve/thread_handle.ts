@@ -3,7 +3,7 @@
 
 import { VmmError } from "../vmm/errno.ts";
 import type { VmIn, VmOut, VmRequest } from "../vmm/ioctl.ts";
-import { decoderFiles } from "./decoder_files.ts";
+import { decoderPath } from "../vmm/cpu/iced/file.ts";
 import type { MachinePlan } from "./plan.ts";
 import { type MailedRequest, RequestMail } from "./request_mail.ts";
 import type {
@@ -49,7 +49,7 @@ function permissionsOf(
     run: false,
     sys: false,
   } as const;
-  const own = decoderFiles();
+  const own = [decoderPath()];
   return vcpu === 0
     ? { ...none, read: [...read, ...own], write: [...write] }
     : { ...none, read: own, write: false };

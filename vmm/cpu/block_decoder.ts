@@ -1,17 +1,18 @@
 // Decoding the instructions of a block into a writer's records: by iced-x86, or by
 // the template of an instruction that began alike (see `template.ts`).
 
-import {
-  Code,
-  Decoder,
-  DecoderError,
-  DecoderOptions,
-  Instruction,
-  Mnemonic,
-} from "iced-x86";
 import type { BlockWriter, RecordSink } from "./block_writer.ts";
 import type { Form } from "./form.ts";
 import { FORMS } from "./forms/by_code.ts";
+import { type Decoder, decoderOf } from "./iced/decoder.ts";
+import {
+  type Code,
+  DecoderError,
+  DecoderOptions,
+  INVALID,
+  Mnemonic,
+} from "./iced/enumerations.ts";
+import { Instruction } from "./iced/instruction.ts";
 import { codeSize, MODE } from "./mode.ts";
 import { VECTOR } from "./runtime/traps.ts";
 import type { ModeSize } from "./shape.ts";
@@ -63,12 +64,16 @@ export function isInRealMode({ name }: Form): boolean {
   return !PROTECTED.test(name);
 }
 
+// What was decoded last, by whichever decoder: nothing is kept of it.
+const instruction = new Instruction();
+
 /** Decodes instructions for one virtual CPU. */
 export class BlockDecoder {
   readonly #source: DecodingSource;
   readonly #infos: (CodeInfo | undefined)[] = [];
-  readonly #instruction = new Instruction();
   readonly #templates: Templates;
+  // A byte more than an instruction has tells too long from too few.
+  readonly #bytes = new Uint8Array(MAX_LENGTH + 1);
   #ended = false;
 
   /** Instructions decoded since it was made. */
@@ -123,25 +128,26 @@ export class BlockDecoder {
     const { from, to, inPage, mode } = code;
     if (at >= to) return 0;
     const start = inPage + at - from;
-    // A byte more than an instruction has tells too long from too few. Guest memory
-    // may change meanwhile: what is learned must be of the same bytes.
-    const bytes = code.bytes.slice(at, Math.min(at + MAX_LENGTH + 1, to));
-    const { decoderOptions } = this.#source;
-    const decoder = new Decoder(codeSize(mode), bytes, decoderOptions);
-    try {
-      decoder.ip = BigInt(start);
-      decoder.decodeOut(this.#instruction);
-      if (decoder.lastError !== DecoderError.NoMoreBytes) {
-        return this.#add(writer, decoder, bytes, start, mode);
-      }
-      if (bytes.length < MAX_LENGTH) return 0;
-      // Fifteen bytes and not yet an instruction: too long.
-      writer.raise(VECTOR.GP, 0, start);
-      this.#ended = true;
-      return MAX_LENGTH;
-    } finally {
-      decoder.free();
+    const bytes = this.#copy(code, at);
+    const decoder = decoderOf(codeSize(mode), this.#source.decoderOptions);
+    const error = decoder.decode(bytes, start, instruction);
+    if (error !== DecoderError.NoMoreBytes) {
+      return this.#add(writer, decoder, bytes, start, mode);
     }
+    if (bytes.length < MAX_LENGTH) return 0;
+    // Fifteen bytes and not yet an instruction: too long.
+    writer.raise(VECTOR.GP, 0, start);
+    this.#ended = true;
+    return MAX_LENGTH;
+  }
+
+  // Guest memory may change meanwhile: what is learned must be of the same bytes. An
+  // array for each would cost more than decoding.
+  #copy({ bytes, to }: CodeBytes, at: number): Uint8Array {
+    const copy = this.#bytes;
+    const length = Math.min(copy.length, to - at);
+    for (let n = 0; n < length; n++) copy[n] = bytes[at + n]!;
+    return copy.subarray(0, length);
   }
 
   // Adds what was decoded; answers its length.
@@ -152,7 +158,6 @@ export class BlockDecoder {
     start: number,
     mode: number,
   ): number {
-    const instruction = this.#instruction;
     const { length } = instruction;
     writer.begin(start, length);
     this.instructions++;
@@ -191,10 +196,8 @@ export class BlockDecoder {
   }
 
   #immediates(decoder: Decoder): readonly Constant[] {
-    const offsets = decoder.getConstantOffsets(this.#instruction);
-    const immediates = immediatesOf(this.#instruction, offsets);
-    offsets.free();
-    return immediates;
+    const offsets = decoder.immediateOffsets(instruction);
+    return immediatesOf(instruction, offsets);
   }
 
   #info(code: Code): CodeInfo {
@@ -204,7 +207,7 @@ export class BlockDecoder {
       info = {
         form,
         isReal: form !== undefined && isInRealMode(form),
-        isPlain: hasPlainConstants(code),
+        isPlain: form !== undefined && hasPlainConstants(form),
         immediates: undefined,
       };
       this.#infos[code] = info;
@@ -222,16 +225,15 @@ export class BlockDecoder {
     const opcode = bytes.find((byte) => !isPrefix(byte, codeSize(mode)));
     if (opcode !== undefined && LONG_PREFIXES.has(opcode)) return false;
     const options = decoderOptions | DecoderOptions.NoInvalidCheck;
+    const decoder = decoderOf(codeSize(mode), options);
     const padded = new Uint8Array(bytes.length + MAX_LENGTH);
     padded.set(bytes);
     for (let next = 0; next < 256; next++) {
       padded[bytes.length] = next;
-      const decoder = new Decoder(codeSize(mode), padded, options);
-      decoder.decodeOut(this.#instruction);
-      decoder.free();
-      const { code, mnemonic } = this.#instruction;
+      decoder.decode(padded, 0, instruction);
+      const { code, mnemonic } = instruction;
       const undefines = mnemonic === Mnemonic.Ud0 || mnemonic === Mnemonic.Ud1;
-      if (code !== Code.INVALID && !undefines) return false;
+      if (code !== INVALID && !undefines) return false;
     }
     return true;
   }

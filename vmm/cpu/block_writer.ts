@@ -1,8 +1,9 @@
 // Records of one block (see `record.ts`): instructions of iced-x86 become records of
 // their forms, with steps for effective addresses and stubs for direct branches.
 
-import { Instruction, MemorySizeExt, OpKind, Register } from "iced-x86";
 import type { Definition, Form } from "./form.ts";
+import { OpKind, Register } from "./iced/enumerations.ts";
+import { bytesOf, type Instruction } from "./iced/instruction.ts";
 import { codeSize, MODE, stackSize } from "./mode.ts";
 import {
   addressSize,
@@ -258,7 +259,7 @@ export class BlockWriter {
     const isBased = segment === Register.FS || segment === Register.GS;
     const isFree = isOffset(form) ||
       (this.#code === 64 ? !isBased : this.#shape.flat && !isBased);
-    const bytes = MemorySizeExt.size(instruction.memorySize);
+    const bytes = bytesOf(instruction.memorySize);
     const step = isFree
       ? steps.EA_FLAT
       : this.#code !== 64
@@ -310,7 +311,7 @@ export class BlockWriter {
     // POP computes its destination after it moved the stack pointer.
     const isStack = base === Register.RSP || base === Register.ESP;
     if (isStack && form.name.startsWith("Pop_rm")) {
-      disp += MemorySizeExt.size(instruction.memorySize);
+      disp += bytesOf(instruction.memorySize);
     }
     this.#source.state.setInt32(at + REC_DISP, disp, true);
   }

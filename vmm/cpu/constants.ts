@@ -1,14 +1,10 @@
 // The constants of an instruction: its displacement and immediates, which are its
 // last bytes, and the words of its records that they decide.
 
-import {
-  Code,
-  type ConstantOffsets,
-  Instruction,
-  OpKind,
-  Register,
-} from "iced-x86";
 import type { Form } from "./form.ts";
+import type { ImmediateOffsets } from "./iced/decoder.ts";
+import { OpKind, Register } from "./iced/enumerations.ts";
+import type { Instruction } from "./iced/instruction.ts";
 import { addressSize } from "./memory_operands.ts";
 import { REC_DISP, REC_IMM, RECORD_STRIDE } from "./record.ts";
 import type { ModeSize } from "./shape.ts";
@@ -60,16 +56,16 @@ const IMMEDIATES: ReadonlyMap<OpKind, number> = new Map([
 const IMM_WORD = (REC_IMM - RECORD_STRIDE) >> 2;
 const DISP_WORD = (REC_DISP - RECORD_STRIDE) >> 2;
 
-/** Whether the constants of every instruction of a code are words of its records. */
-export function hasPlainConstants(code: Code): boolean {
+/** Whether the constants of every instruction of a form are words of its records. */
+export function hasPlainConstants({ name }: Form): boolean {
   // An address of 64 bits that stands alone can need another kind of record.
-  return !Code[code]!.includes("_moffs");
+  return !name.includes("_moffs");
 }
 
 /** The immediates of every instruction of a code, told from one of them. */
 export function immediatesOf(
   instruction: Instruction,
-  offsets: ConstantOffsets,
+  offsets: ImmediateOffsets,
 ): readonly Constant[] {
   const { hasImmediate, hasImmediate2, immediateSize: size } = offsets;
   if (!hasImmediate) return [];

@@ -3,7 +3,7 @@
 // is bhyve's. A feature is shown only where the CPU implements it. Nothing here needs
 // a decoder; `instruction_set.ts` says which instructions follow.
 
-import type { CpuidFeature } from "iced-x86";
+import type { CpuidFeature } from "./iced/enumerations.ts";
 
 /** Whose processor the virtual CPU looks like. */
 export type Vendor = "amd" | "intel";

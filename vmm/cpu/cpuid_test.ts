@@ -1,16 +1,17 @@
 // CPUID: features, clamping, topology, and that every feature shown works.
 
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { Code, Decoder } from "iced-x86";
+import { Code, CpuidFeature, Decoder, Instruction } from "iced-x86";
 import {
   Cpuid,
   type CpuidConfig,
   CpuidError,
+  type Feature,
   FEATURES,
   type Vendor,
 } from "./cpuid.ts";
 import { FORMS } from "./forms/by_code.ts";
-import { codesOf, InstructionSet } from "./instruction_set.ts";
+import { InstructionSet } from "./instruction_set.ts";
 import { VECTOR } from "./runtime/traps.ts";
 import { TestMachine } from "./testing.ts";
 
@@ -275,6 +276,19 @@ Deno.test("FEATURES has no two rows for one bit of one vendor", () => {
 // instructions, prefetches as reserved NOPs, and UD0 and UD1 raise #UD anyway.
 const NOT_NEEDED =
   /^(Ud[01]|Prefetch|F(stenv|stcw|eni|disi|clex|init|setpm|save|stsw))/;
+
+// Every instruction that a feature gates.
+function codesOf({ gates }: Feature): Code[] {
+  const wanted = new Set<number>(gates.map((name) => CpuidFeature[name]));
+  const instruction = new Instruction();
+  const codes = Object.values(Code).filter((code) => typeof code === "number");
+  const gated = codes.filter((code) => {
+    instruction.code = code;
+    return instruction.cpuidFeatures().some((feature) => wanted.has(feature));
+  });
+  instruction.free();
+  return gated;
+}
 
 Deno.test("every feature shown has its instructions", () => {
   for (const vendor of VENDORS) {

@@ -2,12 +2,12 @@
 // functions that emitted code calls, and the loop between blocks. It knows nothing
 // of exits' meanings: `cpu.ts` does.
 
-import { type Code } from "iced-x86";
 import { type Block, BlockCache, type CodeSource } from "./block_cache.ts";
 import { IMPORT_MODULE } from "./cpu_module.ts";
 import { pairKey } from "./fused_pairs.ts";
 import type { Definition } from "./form.ts";
 import type { CodeKeeper, GuestMemory } from "./guest_memory.ts";
+import type { Code } from "./iced/enumerations.ts";
 import {
   getRuntimeModule,
   getRuntimeTable,

@@ -1,8 +1,13 @@
 // Which instructions a virtual CPU has and how they are decoded, by what its CPUID
 // shows. iced-x86 knows which features an instruction needs.
 
-import { Code, CpuidFeature, DecoderOptions, Instruction } from "iced-x86";
-import type { Cpuid, Feature } from "./cpuid.ts";
+import type { Cpuid } from "./cpuid.ts";
+import {
+  type Code,
+  CpuidFeature,
+  DecoderOptions,
+} from "./iced/enumerations.ts";
+import { Instruction } from "./iced/instruction.ts";
 
 const instruction = new Instruction();
 
@@ -41,15 +46,4 @@ export class InstructionSet {
     return this.#supported[code] ??= featuresOf(code)
       .every((f) => this.#groups.has(f));
   }
-}
-
-/** Every instruction that a feature gates. */
-export function codesOf(feature: Feature): Code[] {
-  const codes = Object.values(Code).filter((c) => typeof c === "number");
-  const gates: readonly CpuidFeature[] = feature.gates.map((name) =>
-    CpuidFeature[name]
-  );
-  return codes.filter((code) =>
-    featuresOf(code).some((f) => gates.includes(f))
-  );
 }

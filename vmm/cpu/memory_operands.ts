@@ -1,8 +1,9 @@
 // Memory operands of iced-x86's instructions: what their address is made of.
 
-import { Instruction, OpKind, Register } from "iced-x86";
 import type { Form } from "./form.ts";
 import { FORMS } from "./forms/by_code.ts";
+import { OpKind, Register } from "./iced/enumerations.ts";
+import type { Instruction } from "./iced/instruction.ts";
 import type { ModeSize, Shape } from "./shape.ts";
 
 const IMPLIED_ADDRESS: ReadonlyMap<OpKind, ModeSize> = new Map([

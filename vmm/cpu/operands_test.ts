@@ -54,7 +54,7 @@ Deno.test("names of forms tell which real mode has, and which addresses stand al
       (_, n) => info.opKind(n),
     );
     const isPlain = !operands.includes(OpCodeOperandKind.mem_offs);
-    assertEquals(hasPlainConstants(code), isPlain, form.name);
+    assertEquals(hasPlainConstants(form), isPlain, form.name);
     if (info.mode16 || info.mode32) {
       assertEquals(isInRealMode(form), info.realMode, form.name);
     }

@@ -1,6 +1,6 @@
 // Where each register of iced-x86 lies in memory 0.
 
-import { Register } from "iced-x86";
+import { Register } from "./iced/enumerations.ts";
 import {
   CR,
   DR,

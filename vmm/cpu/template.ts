@@ -3,7 +3,6 @@
 // first is decoded by iced-x86. A template is a few words, so that it is read fast:
 // a header, the words of the records, and three words a constant.
 
-import type { Instruction } from "iced-x86";
 import {
   CONSTANT,
   type Constant,
@@ -11,6 +10,7 @@ import {
   readConstant,
 } from "./constants.ts";
 import type { Form } from "./form.ts";
+import type { Instruction } from "./iced/instruction.ts";
 import { REC_SITE, RECORD_STRIDE } from "./record.ts";
 import type { ModeSize } from "./shape.ts";
 import { UNITS } from "./units.ts";

@@ -3,7 +3,7 @@
 // permissions that they were compiled with.
 
 import { V8_FLAGS } from "../../../bhyve/v8_flags.ts";
-import { decoderFiles } from "../../../bhyve/decoder_files.ts";
+import { decoderPath } from "../../../vmm/cpu/iced/file.ts";
 import { cacheDir } from "../../guests/cache.ts";
 
 /** The commands. */
@@ -106,7 +106,7 @@ function environment(root: string): Record<string, string> {
 function permissionFlags(grants: Grants, args: readonly string[]): string[] {
   const { read, write } = grants;
   // The machine's threads are read from the sources, the decoder from Deno's cache.
-  const readable = [REPOSITORY, ...decoderFiles(), ...read].join();
+  const readable = [REPOSITORY, decoderPath(), ...read].join();
   const writable = write.length === 0 ? [] : [`--allow-write=${write.join()}`];
   const sockets = socketFlags(grants, args);
   return [...ALWAYS, `--allow-read=${readable}`, ...writable, ...sockets];
