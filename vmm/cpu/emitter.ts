@@ -209,7 +209,6 @@ export class Emitter {
     commit: (old: I64, value: I64) => void,
     width: Width,
   ): void {
-    const { f, cpu } = this;
     const vars = { old: this.f.var("i64"), value: this.f.var("i64") };
     if (this.cpu.direct !== undefined) {
       this.#updateDirect(this.cpu.direct, la, compute, vars, width);
