@@ -16,10 +16,12 @@ export type F64Like = F64 | number;
 
 /** A 32-bit integer. */
 export class I32 extends Expr {
-  override readonly type = "i32";
+  override get type(): "i32" {
+    return "i32";
+  }
 
   /** The value of a constant, as a signed 32-bit number. */
-  readonly value: number | undefined;
+  declare readonly value: number | undefined;
 
   constructor(
     bytes: readonly number[],
@@ -31,78 +33,65 @@ export class I32 extends Expr {
     this.value = value;
   }
 
-  #binary(opcode: number, other: I32Like): I32 {
-    return new I32(opcodeBytes(opcode), [this, i32(other)]);
-  }
-
-  #fold(opcode: number, other: I32Like, identity?: I32): I32 {
-    const b = i32(other);
-    if (b === identity) return this;
-    if (this.value !== undefined && b.value !== undefined) {
-      return i32(COMPUTE_I32[opcode]!(this.value, b.value));
-    }
-    return new I32(opcodeBytes(opcode), [this, b]);
-  }
-
   /** `i32.add` */
   add(other: I32Like): I32 {
-    return this.#fold(0x6a, other, ZERO_I32);
+    return foldI32(this, 0x6a, other, ZERO_I32);
   }
   /** `i32.sub` */
   sub(other: I32Like): I32 {
-    return this.#fold(0x6b, other, ZERO_I32);
+    return foldI32(this, 0x6b, other, ZERO_I32);
   }
   /** `i32.mul` */
   mul(other: I32Like): I32 {
-    return this.#fold(0x6c, other, ONE_I32);
+    return foldI32(this, 0x6c, other, ONE_I32);
   }
   /** `i32.div_s`: traps on zero and on overflow */
   divS(other: I32Like): I32 {
-    return this.#binary(0x6d, other);
+    return binaryI32(this, 0x6d, other);
   }
   /** `i32.div_u`: traps on zero */
   divU(other: I32Like): I32 {
-    return this.#binary(0x6e, other);
+    return binaryI32(this, 0x6e, other);
   }
   /** `i32.rem_s`: traps on zero */
   remS(other: I32Like): I32 {
-    return this.#binary(0x6f, other);
+    return binaryI32(this, 0x6f, other);
   }
   /** `i32.rem_u`: traps on zero */
   remU(other: I32Like): I32 {
-    return this.#binary(0x70, other);
+    return binaryI32(this, 0x70, other);
   }
   /** `i32.and` */
   and(other: I32Like): I32 {
-    return this.#fold(0x71, other, ONES_I32);
+    return foldI32(this, 0x71, other, ONES_I32);
   }
   /** `i32.or` */
   or(other: I32Like): I32 {
-    return this.#fold(0x72, other, ZERO_I32);
+    return foldI32(this, 0x72, other, ZERO_I32);
   }
   /** `i32.xor` */
   xor(other: I32Like): I32 {
-    return this.#fold(0x73, other, ZERO_I32);
+    return foldI32(this, 0x73, other, ZERO_I32);
   }
   /** `i32.shl` */
   shl(other: I32Like): I32 {
-    return this.#fold(0x74, other, ZERO_I32);
+    return foldI32(this, 0x74, other, ZERO_I32);
   }
   /** `i32.shr_s` */
   shrS(other: I32Like): I32 {
-    return this.#fold(0x75, other, ZERO_I32);
+    return foldI32(this, 0x75, other, ZERO_I32);
   }
   /** `i32.shr_u` */
   shrU(other: I32Like): I32 {
-    return this.#fold(0x76, other, ZERO_I32);
+    return foldI32(this, 0x76, other, ZERO_I32);
   }
   /** `i32.rotl` */
   rotl(other: I32Like): I32 {
-    return this.#binary(0x77, other);
+    return binaryI32(this, 0x77, other);
   }
   /** `i32.rotr` */
   rotr(other: I32Like): I32 {
-    return this.#binary(0x78, other);
+    return binaryI32(this, 0x78, other);
   }
   /** `i32.clz` */
   clz(): I32 {
@@ -123,43 +112,43 @@ export class I32 extends Expr {
   }
   /** `i32.eq` */
   eq(other: I32Like): I32 {
-    return this.#fold(0x46, other);
+    return foldI32(this, 0x46, other);
   }
   /** `i32.ne` */
   ne(other: I32Like): I32 {
-    return this.#fold(0x47, other);
+    return foldI32(this, 0x47, other);
   }
   /** `i32.lt_s` */
   ltS(other: I32Like): I32 {
-    return this.#fold(0x48, other);
+    return foldI32(this, 0x48, other);
   }
   /** `i32.lt_u` */
   ltU(other: I32Like): I32 {
-    return this.#fold(0x49, other);
+    return foldI32(this, 0x49, other);
   }
   /** `i32.gt_s` */
   gtS(other: I32Like): I32 {
-    return this.#fold(0x4a, other);
+    return foldI32(this, 0x4a, other);
   }
   /** `i32.gt_u` */
   gtU(other: I32Like): I32 {
-    return this.#fold(0x4b, other);
+    return foldI32(this, 0x4b, other);
   }
   /** `i32.le_s` */
   leS(other: I32Like): I32 {
-    return this.#fold(0x4c, other);
+    return foldI32(this, 0x4c, other);
   }
   /** `i32.le_u` */
   leU(other: I32Like): I32 {
-    return this.#fold(0x4d, other);
+    return foldI32(this, 0x4d, other);
   }
   /** `i32.ge_s` */
   geS(other: I32Like): I32 {
-    return this.#fold(0x4e, other);
+    return foldI32(this, 0x4e, other);
   }
   /** `i32.ge_u` */
   geU(other: I32Like): I32 {
-    return this.#fold(0x4f, other);
+    return foldI32(this, 0x4f, other);
   }
   /** `i32.extend8_s` */
   extend8S(): I32 {
@@ -205,121 +194,116 @@ export class I32 extends Expr {
   }
 }
 
+function binaryI32(self: I32, opcode: number, other: I32Like): I32 {
+  return new I32(opcodeBytes(opcode), [self, i32(other)]);
+}
+
+function foldI32(
+  self: I32,
+  opcode: number,
+  other: I32Like,
+  identity?: I32,
+): I32 {
+  const b = i32(other);
+  if (b === identity) return self;
+  if (self.value !== undefined && b.value !== undefined) {
+    return i32(COMPUTE_I32[opcode]!(self.value, b.value));
+  }
+  return new I32(opcodeBytes(opcode), [self, b]);
+}
+
 /** A 64-bit integer. */
 export class I64 extends Expr {
-  override readonly type = "i64";
+  override get type(): "i64" {
+    return "i64";
+  }
 
   /** The value of a constant, as a signed 64-bit bigint. */
-  readonly value: bigint | undefined;
+  declare readonly value: bigint | undefined;
   /** How many low bits may be set, where its maker knows; see `bitsOf`. */
-  #bits: number | undefined;
+  declare readonly bits: number | undefined;
 
   constructor(
     bytes: readonly number[],
     kids: readonly Expr[] = [],
     stable = false,
     value?: bigint,
+    bits?: number,
   ) {
     super(bytes, kids, stable);
     this.value = value;
-  }
-
-  #binary(opcode: number, other: I64Like): I64 {
-    return new I64(opcodeBytes(opcode), [this, i64(other)]);
-  }
-
-  #compare(opcode: number, other: I64Like): I32 {
-    const b = i64(other);
-    if (b.value !== undefined && this.value !== undefined) {
-      const holds = COMPARE_I64[opcode]!;
-      return i32(Number(holds(this.value, b.value)));
-    }
-    return new I32(opcodeBytes(opcode), [this, b]);
-  }
-
-  #fold(opcode: number, other: I64Like, identity?: I64): I64 {
-    const b = i64(other);
-    if (b === identity) return this;
-    if (this.value !== undefined && b.value !== undefined) {
-      return i64(COMPUTE_I64[opcode]!(this.value, b.value));
-    }
-    return new I64(opcodeBytes(opcode), [this, b]);
+    this.bits = bits;
   }
 
   /** The same value, of which only the low bits may be set. */
   within(bits: number | undefined): I64 {
     if (bits === undefined) return this;
-    const same = new I64(this.bytes, this.kids, this.stable, this.value);
+    const { bytes, kids, stable, value } = this;
+    const same = new I64(bytes, kids, stable, value, bits);
     same.from = this.from;
-    same.#bits = bits;
     return same;
-  }
-
-  /** How many low bits may be set, where its maker knows. */
-  get bits(): number | undefined {
-    return this.#bits;
   }
 
   /** `i64.add` */
   add(other: I64Like): I64 {
-    return this.#fold(0x7c, other, ZERO_I64);
+    return foldI64(this, 0x7c, other, ZERO_I64);
   }
   /** `i64.sub` */
   sub(other: I64Like): I64 {
-    return this.#fold(0x7d, other, ZERO_I64);
+    return foldI64(this, 0x7d, other, ZERO_I64);
   }
   /** `i64.mul` */
   mul(other: I64Like): I64 {
-    return this.#fold(0x7e, other, ONE_I64);
+    return foldI64(this, 0x7e, other, ONE_I64);
   }
   /** `i64.div_s`: traps on zero and on overflow */
   divS(other: I64Like): I64 {
-    return this.#binary(0x7f, other);
+    return binaryI64(this, 0x7f, other);
   }
   /** `i64.div_u`: traps on zero */
   divU(other: I64Like): I64 {
-    return this.#binary(0x80, other);
+    return binaryI64(this, 0x80, other);
   }
   /** `i64.rem_s`: traps on zero */
   remS(other: I64Like): I64 {
-    return this.#binary(0x81, other);
+    return binaryI64(this, 0x81, other);
   }
   /** `i64.rem_u`: traps on zero */
   remU(other: I64Like): I64 {
-    return this.#binary(0x82, other);
+    return binaryI64(this, 0x82, other);
   }
   /** `i64.and` */
   and(other: I64Like): I64 {
     if (isLowMask(other) && bitsOf(this) <= bitsOf(i64(other))) return this;
-    return this.#fold(0x83, other, ONES_I64);
+    return foldI64(this, 0x83, other, ONES_I64);
   }
   /** `i64.or` */
   or(other: I64Like): I64 {
-    return this.#fold(0x84, other, ZERO_I64);
+    return foldI64(this, 0x84, other, ZERO_I64);
   }
   /** `i64.xor` */
   xor(other: I64Like): I64 {
-    return this.#fold(0x85, other, ZERO_I64);
+    return foldI64(this, 0x85, other, ZERO_I64);
   }
   /** `i64.shl` */
   shl(other: I64Like): I64 {
-    return this.#fold(0x86, other, ZERO_I64);
+    return foldI64(this, 0x86, other, ZERO_I64);
   }
   /** `i64.shr_s` */
   shrS(other: I64Like): I64 {
-    return this.#fold(0x87, other, ZERO_I64);
+    return foldI64(this, 0x87, other, ZERO_I64);
   }
   /** `i64.shr_u` */
   shrU(other: I64Like): I64 {
-    return this.#fold(0x88, other, ZERO_I64);
+    return foldI64(this, 0x88, other, ZERO_I64);
   }
   /** `i64.rotl` */
   rotl(other: I64Like): I64 {
-    return this.#binary(0x89, other);
+    return binaryI64(this, 0x89, other);
   }
   /** `i64.rotr` */
   rotr(other: I64Like): I64 {
-    return this.#binary(0x8a, other);
+    return binaryI64(this, 0x8a, other);
   }
   /** `i64.clz` */
   clz(): I64 {
@@ -340,43 +324,43 @@ export class I64 extends Expr {
   }
   /** `i64.eq` */
   eq(other: I64Like): I32 {
-    return this.#compare(0x51, other);
+    return compareI64(this, 0x51, other);
   }
   /** `i64.ne` */
   ne(other: I64Like): I32 {
-    return this.#compare(0x52, other);
+    return compareI64(this, 0x52, other);
   }
   /** `i64.lt_s` */
   ltS(other: I64Like): I32 {
-    return this.#compare(0x53, other);
+    return compareI64(this, 0x53, other);
   }
   /** `i64.lt_u` */
   ltU(other: I64Like): I32 {
-    return this.#compare(0x54, other);
+    return compareI64(this, 0x54, other);
   }
   /** `i64.gt_s` */
   gtS(other: I64Like): I32 {
-    return this.#compare(0x55, other);
+    return compareI64(this, 0x55, other);
   }
   /** `i64.gt_u` */
   gtU(other: I64Like): I32 {
-    return this.#compare(0x56, other);
+    return compareI64(this, 0x56, other);
   }
   /** `i64.le_s` */
   leS(other: I64Like): I32 {
-    return this.#compare(0x57, other);
+    return compareI64(this, 0x57, other);
   }
   /** `i64.le_u` */
   leU(other: I64Like): I32 {
-    return this.#compare(0x58, other);
+    return compareI64(this, 0x58, other);
   }
   /** `i64.ge_s` */
   geS(other: I64Like): I32 {
-    return this.#compare(0x59, other);
+    return compareI64(this, 0x59, other);
   }
   /** `i64.ge_u` */
   geU(other: I64Like): I32 {
-    return this.#compare(0x5a, other);
+    return compareI64(this, 0x5a, other);
   }
   /** `i64.extend8_s` */
   extend8S(): I64 {
@@ -424,32 +408,54 @@ export class I64 extends Expr {
   }
 }
 
+function binaryI64(self: I64, opcode: number, other: I64Like): I64 {
+  return new I64(opcodeBytes(opcode), [self, i64(other)]);
+}
+
+function compareI64(self: I64, opcode: number, other: I64Like): I32 {
+  const b = i64(other);
+  if (b.value !== undefined && self.value !== undefined) {
+    const holds = COMPARE_I64[opcode]!;
+    return i32(Number(holds(self.value, b.value)));
+  }
+  return new I32(opcodeBytes(opcode), [self, b]);
+}
+
+function foldI64(
+  self: I64,
+  opcode: number,
+  other: I64Like,
+  identity?: I64,
+): I64 {
+  const b = i64(other);
+  if (b === identity) return self;
+  if (self.value !== undefined && b.value !== undefined) {
+    return i64(COMPUTE_I64[opcode]!(self.value, b.value));
+  }
+  return new I64(opcodeBytes(opcode), [self, b]);
+}
+
 /** A single-precision number. */
 export class F32 extends Expr {
-  override readonly type = "f32";
-
-  #binary(opcode: number, other: F32Like): F32 {
-    return new F32(opcodeBytes(opcode), [this, f32(other)]);
-  }
-  #compare(opcode: number, other: F32Like): I32 {
-    return new I32(opcodeBytes(opcode), [this, f32(other)]);
+  override get type(): "f32" {
+    return "f32";
   }
 
   /** `f32.add` */
   add(other: F32Like): F32 {
-    return this.#binary(0x92, other);
+    return binaryF32(this, 0x92, other);
   }
   /** `f32.sub` */
   sub(other: F32Like): F32 {
-    return this.#binary(0x93, other);
+    return binaryF32(this, 0x93, other);
   }
   /** `f32.mul` */
   mul(other: F32Like): F32 {
-    return this.#binary(0x94, other);
+    return binaryF32(this, 0x94, other);
   }
   /** `f32.div` */
   div(other: F32Like): F32 {
-    return this.#binary(0x95, other);
+    return binaryF32(this, 0x95, other);
   }
   /** `f32.sqrt` */
   sqrt(): F32 {
@@ -481,27 +487,27 @@ export class F32 extends Expr {
   }
   /** `f32.eq` */
   eq(other: F32Like): I32 {
-    return this.#compare(0x5b, other);
+    return compareF32(this, 0x5b, other);
   }
   /** `f32.ne` */
   ne(other: F32Like): I32 {
-    return this.#compare(0x5c, other);
+    return compareF32(this, 0x5c, other);
   }
   /** `f32.lt` */
   lt(other: F32Like): I32 {
-    return this.#compare(0x5d, other);
+    return compareF32(this, 0x5d, other);
   }
   /** `f32.gt` */
   gt(other: F32Like): I32 {
-    return this.#compare(0x5e, other);
+    return compareF32(this, 0x5e, other);
   }
   /** `f32.le` */
   le(other: F32Like): I32 {
-    return this.#compare(0x5f, other);
+    return compareF32(this, 0x5f, other);
   }
   /** `f32.ge` */
   ge(other: F32Like): I32 {
-    return this.#compare(0x60, other);
+    return compareF32(this, 0x60, other);
   }
   /** `f64.promote_f32` */
   toF64(): F64 {
@@ -525,32 +531,35 @@ export class F32 extends Expr {
   }
 }
 
+function binaryF32(self: F32, opcode: number, other: F32Like): F32 {
+  return new F32(opcodeBytes(opcode), [self, f32(other)]);
+}
+
+function compareF32(self: F32, opcode: number, other: F32Like): I32 {
+  return new I32(opcodeBytes(opcode), [self, f32(other)]);
+}
+
 /** A double-precision number. */
 export class F64 extends Expr {
-  override readonly type = "f64";
-
-  #binary(opcode: number, other: F64Like): F64 {
-    return new F64(opcodeBytes(opcode), [this, f64(other)]);
-  }
-  #compare(opcode: number, other: F64Like): I32 {
-    return new I32(opcodeBytes(opcode), [this, f64(other)]);
+  override get type(): "f64" {
+    return "f64";
   }
 
   /** `f64.add` */
   add(other: F64Like): F64 {
-    return this.#binary(0xa0, other);
+    return binaryF64(this, 0xa0, other);
   }
   /** `f64.sub` */
   sub(other: F64Like): F64 {
-    return this.#binary(0xa1, other);
+    return binaryF64(this, 0xa1, other);
   }
   /** `f64.mul` */
   mul(other: F64Like): F64 {
-    return this.#binary(0xa2, other);
+    return binaryF64(this, 0xa2, other);
   }
   /** `f64.div` */
   div(other: F64Like): F64 {
-    return this.#binary(0xa3, other);
+    return binaryF64(this, 0xa3, other);
   }
   /** `f64.sqrt` */
   sqrt(): F64 {
@@ -582,27 +591,27 @@ export class F64 extends Expr {
   }
   /** `f64.eq` */
   eq(other: F64Like): I32 {
-    return this.#compare(0x61, other);
+    return compareF64(this, 0x61, other);
   }
   /** `f64.ne` */
   ne(other: F64Like): I32 {
-    return this.#compare(0x62, other);
+    return compareF64(this, 0x62, other);
   }
   /** `f64.lt` */
   lt(other: F64Like): I32 {
-    return this.#compare(0x63, other);
+    return compareF64(this, 0x63, other);
   }
   /** `f64.gt` */
   gt(other: F64Like): I32 {
-    return this.#compare(0x64, other);
+    return compareF64(this, 0x64, other);
   }
   /** `f64.le` */
   le(other: F64Like): I32 {
-    return this.#compare(0x65, other);
+    return compareF64(this, 0x65, other);
   }
   /** `f64.ge` */
   ge(other: F64Like): I32 {
-    return this.#compare(0x66, other);
+    return compareF64(this, 0x66, other);
   }
   /** `f32.demote_f64` */
   toF32(): F32 {
@@ -624,6 +633,14 @@ export class F64 extends Expr {
   when(condition: I32Like, other: F64Like): F64 {
     return new F64(opcodeBytes(0x1b), [this, f64(other), i32(condition)]);
   }
+}
+
+function binaryF64(self: F64, opcode: number, other: F64Like): F64 {
+  return new F64(opcodeBytes(opcode), [self, f64(other)]);
+}
+
+function compareF64(self: F64, opcode: number, other: F64Like): I32 {
+  return new I32(opcodeBytes(opcode), [self, f64(other)]);
 }
 
 // Constants that recur, by value: offsets, masks, register addresses, sites.

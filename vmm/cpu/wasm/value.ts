@@ -24,18 +24,27 @@ export function opcodeBytes(opcode: number): readonly number[] {
   return OPCODES[opcode]!;
 }
 
-/** An expression of some value type. */
+/**
+ * An expression of some value type. As many are made as bytes are emitted, so that no
+ * more is done for one than to set its fields: they are declared, since a definition
+ * would set them first, and what would be private methods are functions, since an object
+ * is marked as having those. That took a quarter of the time to emit.
+ */
 export abstract class Expr {
   /** The expression's value type. */
   abstract readonly type: ValType;
+  /** The instruction's own bytes, opcode and immediates. */
+  declare readonly bytes: readonly number[];
+  /** Its operands, emitted first. */
+  declare readonly kids: readonly Expr[];
   /** True for a constant or a local that is never assigned again. */
-  readonly stable: boolean;
+  declare readonly stable: boolean;
   /** For a local that keeps a value: what that is. */
-  from: Expr | undefined;
+  declare from: Expr | undefined;
   /** A call that gives the same, for code that is rather small than fast. */
-  smaller: Expr | undefined;
+  declare smaller: Expr | undefined;
   /** What its maker notes about it, for itself: not of one without operands. */
-  note: unknown;
+  declare note: unknown;
 
   /**
    * @param bytes the instruction's own bytes, opcode and immediates
@@ -43,11 +52,16 @@ export abstract class Expr {
    * @param stable whether evaluating it twice costs and changes nothing
    */
   constructor(
-    readonly bytes: readonly number[],
-    readonly kids: readonly Expr[],
+    bytes: readonly number[],
+    kids: readonly Expr[],
     stable = false,
   ) {
+    this.bytes = bytes;
+    this.kids = kids;
     this.stable = stable;
+    this.from = undefined;
+    this.smaller = undefined;
+    this.note = undefined;
   }
 
   /** Appends the code that leaves this value on the operand stack. */

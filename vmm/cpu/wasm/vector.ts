@@ -39,7 +39,9 @@ export type LaneOf<N extends SimdExtract> = N extends `i64${string}` ? I64
 
 /** A 128-bit vector. */
 export class V128 extends Expr {
-  override readonly type = "v128";
+  override get type(): "v128" {
+    return "v128";
+  }
 
   /** An operation with this as its only operand. */
   unary(name: SimdUnary): V128 {
