@@ -91,7 +91,6 @@ async function runMachine(
   const { prepareThreads } = await import("./start_threads.ts");
   // They load their modules while the machine is claimed.
   const threads = prepareThreads(topology.cpus, filesOf(resources));
-  host.lowerCompilers();
   try {
     const start = confined(checked, host, warn)(threads.start);
     return await runIn(start, checked, host);
@@ -107,6 +106,8 @@ async function runIn(
 ): Promise<number> {
   const { command: { config }, name, resources, uuid } = checked;
   const ready = await claim(checked, host);
+  // Its threads still load: the time costs nothing.
+  host.lowerCompilers();
   let session: Session | undefined;
   try {
     const lines = new SerialLines(resources, {
