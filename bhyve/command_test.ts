@@ -96,8 +96,8 @@ class TestHost implements CommandHost {
       this.signals.delete(signal);
     };
   }
-  // The tests themselves need what would be given up.
   lowerCompilers() {}
+  // The tests themselves need what would be given up.
   enterSandbox() {}
 }
 

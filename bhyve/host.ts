@@ -2,8 +2,8 @@
 // signals, the vmm root. Tests and the demo bring their own.
 
 import { VmmRoot } from "../vmm/root/root.ts";
-import { lowerCompilers } from "./priority.ts";
 import { printable, reasonOf } from "../vmm/message.ts";
+import { lowerCompilers } from "./priority.ts";
 import { STANDARD_STREAMS, type StandardStreams } from "./tty/stdio.ts";
 
 /** A signal that the command handles. */

@@ -1,6 +1,6 @@
 // Which of the process's threads the host's kernel prefers. Where a vCPU and what compiles
 // for it want the same core, the vCPU should have it: it always has something to run, if
-// slower. On two cores that is a twentieth of a boot.
+// slower. On two cores that is 8 % of a boot.
 
 import {
   type HostThread,

@@ -9,7 +9,7 @@ import type { Operand } from "./operands.ts";
 import {
   type AccessKind,
   type DirectMemory,
-  misses,
+  hits,
   type PageAccess,
   pageByEntry,
 } from "./page_access.ts";
@@ -384,7 +384,7 @@ export class Emitter {
 
   // One check for tag, page crossing and anything that must be looked at.
   #hits({ tag }: PageAccess, la: I64, bytes: number): I32 {
-    return misses(tag, la, bytes).eqz();
+    return hits(tag, la, bytes);
   }
 
   /** Reads 1, 2, 4 or 8 bytes at a linear address, zero-extended. */

@@ -170,7 +170,7 @@ class RegionEmitter {
     if (!this.#handlerAt(last).definition.ends) this.#checkCode(last);
   }
 
-  // After an instruction that wrote memory, the code that follows may be another.
+  // After a runtime function that wrote memory, the code that follows may be another.
   #checkCode(record: number): void {
     const f = this.#f;
     if (!f.hasWritten) return;

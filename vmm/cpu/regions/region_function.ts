@@ -65,7 +65,10 @@ class ConditionalFlags extends Error {}
 export class RegionFunction extends FunctionBuilder {
   /** The module as the region's definitions see it. */
   readonly cpu: CpuModule;
-  /** Whether the instruction so far may have written guest memory. */
+  /**
+   * Whether a runtime function may have written guest memory for the instruction so far;
+   * what the region itself writes holds no code.
+   */
   hasWritten = false;
   readonly #state: RegionState;
   readonly #pages: BlockPages;
