@@ -17,12 +17,7 @@ import {
   misses,
   pageByEntry,
 } from "../page_access.ts";
-import {
-  ACCESS_READ,
-  ACCESS_WRITE,
-  NOT_RAM,
-  tlbEntry,
-} from "../runtime/walk.ts";
+import { ACCESS_READ, ACCESS_WRITE, NOT_RAM } from "../runtime/walk.ts";
 import { TLB_WRITE } from "../state.ts";
 import {
   type FunctionBuilder,
@@ -120,7 +115,7 @@ export class BlockPages implements DirectMemory {
     const known = this.#find(this.#learning, array, address, kind);
     return known === undefined
       ? this.#byEntry(array, address, bytes, kind)
-      : this.#byGuess(known, array, address, bytes, kind);
+      : this.#byGuess(known, address, bytes, kind);
   }
 
   #orLeave(array: I32, address: I64, bytes: number, kind: AccessKind): I64 {
@@ -142,20 +137,21 @@ export class BlockPages implements DirectMemory {
 
   #byGuess(
     { slot, kind: known }: Known,
-    array: I32,
     address: I64,
     bytes: number,
     kind: AccessKind,
   ): I64 {
     const f = this.#f;
-    f.rarely(misses(slot.tag.get(), address, bytes), () => {
-      f.set(slot.addend, this.#refilled(address, bytes, kind));
-      const tag = known === kind
-        ? address.and(-4096)
-        : this.#memory.load64(tlbEntry(array, address), known);
-      f.set(slot.tag, tag);
+    const isMiss = misses(slot.tag.get(), address, bytes);
+    // A page that can be read may not be one that can be written: the slot keeps its own.
+    const addend = known === kind
+      ? slot.addend
+      : f.var("i64", slot.addend.get());
+    f.rarely(isMiss, () => {
+      f.set(addend, this.#refilled(address, bytes, kind));
+      if (known === kind) f.set(slot.tag, address.and(-4096));
     });
-    return f.let(address.add(slot.addend.get()));
+    return f.let(address.add(addend.get()));
   }
 
   // The addend of a page that was not in the TLB, or under another guess.

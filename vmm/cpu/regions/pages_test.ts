@@ -29,12 +29,15 @@ function machineWith(compile: boolean, program: string): TestMachine {
   return machine;
 }
 
+// More than what single steps keep a limit by.
+const LIMIT = 10_000;
+
 // Runs twice: where the TLB is empty, and where it knows the pages.
 function outcomes(compile: boolean, program: string, rbx: number) {
   const machine = machineWith(compile, program);
-  return [1, 2].map(() => {
+  const found = [1, 2].map(() => {
     machine.set({ RIP: CODE, RBX: rbx, RSP: rbx, RAX: 1, RCX: 2, RDX: 3 });
-    const { vector } = machine.runToException(1000);
+    const { vector } = machine.runToException(LIMIT);
     const registers = (["RAX", "RCX", "RDX", "RSI", "RSP", "CR2"] as const)
       .map((name) => machine.get(name));
     const memory = FRAMES.map((frame) =>
@@ -42,6 +45,11 @@ function outcomes(compile: boolean, program: string, rbx: number) {
     );
     return { vector, rip: machine.get("RIP"), registers, memory };
   });
+  assertEquals(
+    machine.cpu.statistics.regions?.regions,
+    compile ? 1 : undefined,
+  );
+  return found;
 }
 
 const PROGRAMS: Readonly<Record<string, string>> = {
@@ -49,6 +57,8 @@ const PROGRAMS: Readonly<Record<string, string>> = {
   loads: "488b03 488b4b08 488b53f8 488b7304",
   // mov [rbx], rax; mov [rbx+8], rcx; mov rdx, [rbx+8]; add [rbx], rcx
   stores: "488903 48894b08 488b5308 48010b",
+  // mov [rbx], rax; mov rdx, [rbx+8]; mov rcx, [rbx]; add [rbx], rdx; mov rsi, [rbx]
+  "a read beyond a write": "488903 488b5308 488b0b 480113 488b33",
   // push rax; push rcx; mov rsi, [rsp+8]; pop rdx; pop rcx
   pushes: "50 51 488b742408 5a 59",
   // movups xmm0, [rbx]; movups [rbx+8], xmm0; mov rax, [rbx+12]
