@@ -4,7 +4,13 @@
 
 import type { RegionOptions } from "../../../vmm/cpu/regions/limits.ts";
 import { EXIT_CODE } from "../../../vmm/cpu/exits.ts";
-import { CR4, PageTables, PTE, TestMachine } from "../../../vmm/cpu/testing.ts";
+import {
+  CR0,
+  CR4,
+  PageTables,
+  PTE,
+  TestMachine,
+} from "../../../vmm/cpu/testing.ts";
 import { LAYOUT, type Program } from "./program.ts";
 
 const REGISTERS = [
@@ -14,6 +20,11 @@ const REGISTERS = [
 const KEPT = [...REGISTERS, "RBX", "RDI", "RSP", "R15", "RFLAGS"] as const;
 const LIMIT = 200_000;
 const MOST_DIFFERENCES = 20;
+
+/** The register that a program's fuel is in. */
+export function fuelOf(isWide: boolean): "R15" | "RBP" {
+  return isWide ? "R15" : "RBP";
+}
 
 /** What a run left: registers, how it ended, memory. */
 export interface Outcome {
@@ -27,15 +38,13 @@ export interface Outcome {
 /** A machine that runs programs, one after the other. */
 export class ProgramRunner {
   readonly machine: TestMachine;
-  readonly #tables: PageTables;
+  readonly #wide: PageTables;
+  readonly #narrow: PageTables;
 
   constructor(compile: false | Partial<RegionOptions>) {
     this.machine = new TestMachine({ compile });
-    this.#tables = new PageTables(this.machine, "long");
-    const flags = PTE.P | PTE.RW;
-    for (let at: number = LAYOUT.CODE; at < LAYOUT.END; at += 4096) {
-      if (at !== LAYOUT.ABSENT) this.#tables.map(at, at, flags);
-    }
+    this.#wide = new PageTables(this.machine, "long");
+    this.#narrow = new PageTables(this.machine, "legacy", 0x60_0000);
   }
 
   /** Runs a program; undefined where it does not end. */
@@ -49,19 +58,41 @@ export class ProgramRunner {
     return undefined;
   }
 
-  #prepare({ code, registers, fuel }: Program): void {
+  // Maps all anew: nothing is accessed or dirty.
+  #map(tables: PageTables, frames: readonly number[]): void {
+    const { CODE, DATA, READ_ONLY, ABSENT, END } = LAYOUT;
+    for (let at: number = CODE; at < END; at += 4096) {
+      const frame = frames[(at - DATA) / 4096];
+      const to = frame === undefined ? at : DATA + frame * 4096;
+      const flags = at === READ_ONLY ? PTE.P : PTE.P | PTE.RW;
+      if (at !== ABSENT) tables.map(at, to, flags);
+    }
+  }
+
+  #prepare({ code, isWide, registers, fuel, frames }: Program): void {
     const { machine } = this;
     const { bytes } = machine.memory;
-    machine.enter("long", { tables: this.#tables, cr4: CR4.OSFXSR });
+    const tables = isWide ? this.#wide : this.#narrow;
+    this.#map(tables, frames);
+    machine.enter(isWide ? "long" : "protected32", {
+      tables,
+      cr0: CR0.WP,
+      cr4: CR4.OSFXSR,
+    });
     bytes.fill(0, LAYOUT.CODE, LAYOUT.END);
     bytes.set(code, LAYOUT.CODE);
     machine.memory.dropCode(LAYOUT.CODE, LAYOUT.DATA - LAYOUT.CODE);
     // What RET finds: the first block, then nothing that is mapped.
-    for (let at = LAYOUT.STACK - 512; at < LAYOUT.STACK; at += 8) {
-      machine.poke64(at, BigInt(LAYOUT.CODE));
+    const slot = isWide ? 8 : 4;
+    for (let at = LAYOUT.STACK - 512; at < LAYOUT.STACK; at += slot) {
+      machine.poke32(at, LAYOUT.CODE);
     }
-    registers.forEach((value, n) => machine.set({ [REGISTERS[n]!]: value }));
-    machine.set({ RIP: LAYOUT.CODE, RSP: LAYOUT.STACK - 512, R15: fuel });
+    const mask = isWide ? -1n : 0xffff_ffffn;
+    registers.forEach((value, n) =>
+      machine.set({ [REGISTERS[n]!]: value & mask })
+    );
+    machine.set({ RIP: LAYOUT.CODE, RSP: LAYOUT.STACK - 512 });
+    machine.set({ [fuelOf(isWide)]: fuel });
     machine.set({ RBX: LAYOUT.DATA, RDI: LAYOUT.CODE });
   }
 

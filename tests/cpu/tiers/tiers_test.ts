@@ -4,7 +4,7 @@
 import { assertEquals } from "@std/assert";
 import type { RegionOptions } from "../../../vmm/cpu/regions/limits.ts";
 import { Prng } from "../fuzz/prng.ts";
-import { differences, ProgramRunner } from "./pair.ts";
+import { differences, fuelOf, ProgramRunner } from "./pair.ts";
 import { ProgramMaker } from "./program.ts";
 
 const PROGRAMS = Number(Deno.env.get("TIERS_PROGRAMS") ?? 150);
@@ -28,10 +28,14 @@ const POLICIES: Readonly<Record<string, Partial<RegionOptions>>> = {
   },
 };
 
-for (const [name, policy] of Object.entries(POLICIES)) {
+const CASES = Object.entries(POLICIES).flatMap(([name, policy]) =>
+  [64, 32].map((bits) => [`${bits}-bit, ${name}`, policy, bits === 64] as const)
+);
+
+for (const [name, policy, isWide] of CASES) {
   Deno.test(`random programs end alike on both tiers: ${name}`, () => {
     const random = new Prng(SEED);
-    const maker = new ProgramMaker(random);
+    const maker = new ProgramMaker(random, isWide);
     const threaded = new ProgramRunner(false);
     const compiled = new ProgramRunner(policy);
     let blocks = 0;
@@ -45,7 +49,8 @@ for (const [name, policy] of Object.entries(POLICIES)) {
       assertEquals(found, [], `seed ${SEED}, program ${n}`);
       if (expected === undefined) continue;
       ended++;
-      blocks += program.fuel - Number(BigInt("0x" + expected.registers.R15));
+      const left = expected.registers[fuelOf(isWide)];
+      blocks += program.fuel - Number(BigInt(`0x${left}`));
     }
     const { regions } = compiled.machine.cpu.statistics;
     console.log(
