@@ -56,6 +56,8 @@ export interface Learning {
   readonly origins: Origins;
   /** whether the block's code from here on runs after what runs here */
   readonly canLearn: () => boolean;
+  /** whether the TLB is refilled where it misses */
+  readonly refills: boolean;
 }
 
 /** Guest memory of a region, and the pages that a block of it has found. */
@@ -64,7 +66,7 @@ export class BlockPages implements DirectMemory {
   readonly #fn: RuntimeFunctions;
   readonly #memory: Memory<"i32">;
   readonly #leave: () => void;
-  readonly #learning: Learning | undefined;
+  readonly #learning: Learning;
   readonly #slots: Slot[] = [];
   // The oldest first.
   #known: PagesMark = [];
@@ -73,13 +75,12 @@ export class BlockPages implements DirectMemory {
    * @param f the function
    * @param module the runtime, and memory 0 as it is
    * @param leave leaves for the handler of the instruction
-   * @param learning undefined in a small region
    */
   constructor(
     f: FunctionBuilder,
     { fn, state }: { fn: RuntimeFunctions; state: Memory<"i32"> },
     leave: () => void,
-    learning?: Learning,
+    learning: Learning,
   ) {
     this.#f = f;
     this.#fn = fn;
@@ -109,19 +110,17 @@ export class BlockPages implements DirectMemory {
 
   offset(array: I32, la: I64, bytes: number, kind: AccessKind): I64 {
     const address = this.#f.let(la);
-    if (this.#learning === undefined) {
-      return this.#orLeave(array, address, bytes, kind);
-    }
     const known = this.#find(this.#learning, array, address, kind);
+    if (!this.#learning.refills) {
+      const { tag, addend } = known === undefined
+        ? pageByEntry(this.#f, this.#memory, [array, address, kind])
+        : { tag: known.slot.tag.get(), addend: () => known.slot.addend.get() };
+      this.leaveWhere(misses(tag, address, bytes));
+      return this.#f.let(address.add(addend()));
+    }
     return known === undefined
       ? this.#byEntry(array, address, bytes, kind)
       : this.#byGuess(known, address, bytes, kind);
-  }
-
-  #orLeave(array: I32, address: I64, bytes: number, kind: AccessKind): I64 {
-    const page = pageByEntry(this.#f, this.#memory, [array, address, kind]);
-    this.leaveWhere(misses(page.tag, address, bytes));
-    return this.#f.let(address.add(page.addend()));
   }
 
   #byEntry(array: I32, address: I64, bytes: number, kind: AccessKind): I64 {

@@ -99,18 +99,15 @@ export class RegionFunction extends FunctionBuilder {
     this.#isInPlace = isInPlace;
     const isStraight = () => this.depth === this.#base && !this.#isDirect;
     const leave = () => this.toThreaded(this.#first);
-    if (isInPlace) {
-      this.#state = new StateInPlace();
-      // Addresses come from memory, and tell nothing.
-      this.#pages = new BlockPages(this, module, leave);
-    } else {
-      const state = new StateLocals(this, isStraight);
-      const { origins } = state;
-      this.#state = state;
-      this.#note = new LateNote(this, module.fn);
-      const learning = { origins, canLearn: isStraight };
-      this.#pages = new BlockPages(this, module, leave, learning);
-    }
+    this.#state = isInPlace
+      ? new StateInPlace()
+      : new StateLocals(this, isStraight);
+    if (!isInPlace) this.#note = new LateNote(this, module.fn);
+    this.#pages = new BlockPages(this, module, leave, {
+      origins: this.#state.origins,
+      canLearn: isStraight,
+      refills: !isInPlace,
+    });
     this.#stack = new FixedStack(this, this.#state, leave);
     this.#state.onStack = () => this.#stack.forget();
     const spend = (count: I32) => this.#spend(count);
