@@ -240,12 +240,15 @@ export class RegionFunction extends FunctionBuilder {
   /**
    * Begins a block: what it leaves undone pays for the blocks before it.
    *
-   * @param position how the x87's register stack probably is
+   * @param anew where paths join, so that nothing is known: how the x87's register stack
+   *   probably is there
    */
-  beginBlock(position: StackPosition | undefined): void {
-    this.#pages.forget();
-    this.#stack.begin(position);
-    this.#state.beginBlock();
+  beginBlock(anew: { stack: StackPosition | undefined } | undefined): void {
+    if (anew !== undefined) {
+      this.#pages.forget();
+      this.#stack.begin(anew.stack);
+      this.#state.beginBlock();
+    }
     this.set(this.#owed, i32(this.owed));
   }
 
