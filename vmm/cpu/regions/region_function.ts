@@ -365,6 +365,12 @@ export class RegionFunction extends FunctionBuilder {
     this.release(all.filter(([, index]) => !needed.has(index)));
   }
 
+  // What is known before a loop may not be when it begins again.
+  override loop(body: (again: Label) => void): void {
+    this.#pages.forget();
+    super.loop(body);
+  }
+
   /** Runs `body` for a path that does not come back to what is emitted after it. */
   path(body: () => void): void {
     const pending = new Map(this.#state.pending);
