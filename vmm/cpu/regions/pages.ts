@@ -4,11 +4,11 @@
 // and V8 keeps nothing for the case. Where an entry misses, a large region has the TLB
 // refilled; a small one leaves, which saves a sixth of what V8 spends on a boot.
 //
-// In a large region accesses of one block share what was found: where two have the same base and lie near
-// each other, the second tries the first one's page, whose tag and addend are in locals.
-// That is a guess, which the tag confirms. The copies hold as long as nothing is flushed,
-// which only runtime functions do: after those they are forgotten. No block knows of
-// another's.
+// Accesses share what was found: where two have the same base and lie near each other,
+// the second tries the first one's page, whose tag and addend are in locals. That is a
+// guess, which the tag confirms. The copies hold as long as nothing is flushed, which only
+// runtime functions do: after those they are forgotten, and where paths join, since they
+// come from one of them. It makes the machine code of regions a tenth smaller.
 
 import type { RuntimeFunctions } from "../cpu_module.ts";
 import {
@@ -60,8 +60,8 @@ export interface Learning {
   readonly refills: boolean;
 }
 
-/** Guest memory of a region, and the pages that a block of it has found. */
-export class BlockPages implements DirectMemory {
+/** Guest memory of a region, and the pages that the path to here has found. */
+export class KnownPages implements DirectMemory {
   readonly #f: FunctionBuilder;
   readonly #fn: RuntimeFunctions;
   readonly #memory: Memory<"i32">;

@@ -40,7 +40,7 @@ import {
 } from "../wasm/mod.ts";
 import { effectOf } from "./effects.ts";
 import { LateNote } from "../late_note.ts";
-import { BlockPages, type PagesMark } from "./pages.ts";
+import { KnownPages, type PagesMark } from "./pages.ts";
 import {
   FLAG_WORDS,
   FlagStore,
@@ -71,7 +71,7 @@ export class RegionFunction extends FunctionBuilder {
    */
   hasWritten = false;
   readonly #state: RegionState;
-  readonly #pages: BlockPages;
+  readonly #pages: KnownPages;
   readonly #stack: FixedStack;
   readonly #note: LateNote | undefined;
   readonly #module: CpuModule;
@@ -103,7 +103,7 @@ export class RegionFunction extends FunctionBuilder {
       ? new StateInPlace()
       : new StateLocals(this, isStraight);
     if (!isInPlace) this.#note = new LateNote(this, module.fn);
-    this.#pages = new BlockPages(this, module, leave, {
+    this.#pages = new KnownPages(this, module, leave, {
       origins: this.#state.origins,
       canLearn: isStraight,
       refills: !isInPlace,
