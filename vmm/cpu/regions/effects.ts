@@ -6,11 +6,12 @@ import type { RuntimeName } from "../runtime/signatures.ts";
 import { X87_NUMBER_SIGNATURES } from "../runtime/x87_numbers.ts";
 
 /**
- * `pure`: neither faults nor leaves; `reads`: may fault or leave for a device;
+ * `pure`: neither faults nor leaves; `faults`: may fault, and does nothing else that is
+ * seen; `reads`: may fault or leave for a device;
  * `writes`: may write guest memory, too, and so drop code; `privilege`: changes
  * which TLB array is used.
  */
-export type Effect = "pure" | "reads" | "writes" | "privilege";
+export type Effect = "pure" | "faults" | "reads" | "writes" | "privilege";
 
 const EFFECTS: Readonly<Record<Effect, readonly RuntimeName[]>> = {
   pure: [
@@ -25,11 +26,13 @@ const EFFECTS: Readonly<Record<Effect, readonly RuntimeName[]>> = {
     ...["pauseExit", "x87Note", "refill"] as const,
     ...Object.keys(X87_NUMBER_SIGNATURES) as RuntimeName[],
   ],
+  faults: [
+    ...["raise", "pageFault", "badAddress", "segmentLinear"] as const,
+    ...["checkAlignment", "divide", "divideSigned"] as const,
+  ],
   reads: [
-    ...["raise", "pageFault", "badAddress", "leave"] as const,
+    "leave",
     ...["loadSlow", "loadSystem", "prepareRead", "loadLocked"] as const,
-    ...["segmentLinear", "checkAlignment"] as const,
-    ...["divide", "divideSigned"] as const,
     ...["clearVirtualInterrupts", "setVirtualInterrupts"] as const,
     ...["virtualFlags", "popSystemFlags", "readControl"] as const,
     ...["scanRun", "compareRun", "checkPort", "portIn"] as const,

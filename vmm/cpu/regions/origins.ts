@@ -1,6 +1,7 @@
 // Where the values of a block come from, as far as addresses go: two with the same key
 // differ by their offsets, if nothing came between. Only guesses are built on it.
 
+import { EA, FS, GPR, GS, RIP_BASE, SEG_BASE } from "../state.ts";
 import { type Expr, I64 } from "../wasm/mod.ts";
 
 /** A value as a base and what was added to it. */
@@ -18,9 +19,28 @@ const SHL = 0x86;
 const KEPT = new Set([0xa7, 0xad, 0xc4]);
 
 /** What a value is that was read from a word of memory 0: its note. */
-export class WordNote {
-  /** @param word the word's address */
+class WordNote {
   constructor(readonly word: number) {}
+}
+
+// The words of memory 0 that addresses come from.
+const WORDS = [
+  ...Array.from({ length: 16 }, (_, n) => GPR + 8 * n),
+  ...[EA, RIP_BASE, FS + SEG_BASE, GS + SEG_BASE],
+];
+const NOTES: ReadonlyMap<number, WordNote> = new Map(
+  WORDS.map((at) => [at, new WordNote(at)]),
+);
+
+/** Whether addresses come from the word of memory 0 at an address. */
+export function isSource(word: number): boolean {
+  return NOTES.has(word);
+}
+
+/** A value, marked as read from the word at an address, where that matters. */
+export function readFrom<E extends Expr>(word: number, value: E): E {
+  value.note = NOTES.get(word);
+  return value;
 }
 
 /** The origins of values. */

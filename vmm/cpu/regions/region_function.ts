@@ -549,10 +549,8 @@ export class RegionFunction extends FunctionBuilder {
   ): Values<R> {
     const effect = effectOf(callee.name);
     if (effect === undefined) throw new Unsupported(callee.name);
-    if (effect !== "pure") {
-      this.showFlags();
-      this.#pages.forget();
-    }
+    if (effect !== "pure") this.showFlags();
+    if (effect !== "pure" && effect !== "faults") this.#pages.forget();
     if (effect === "writes") this.hasWritten = true;
     const results = super.call(callee, ...values);
     if (effect !== "pure" && callee.name.startsWith("x87")) {

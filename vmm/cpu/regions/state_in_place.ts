@@ -2,7 +2,7 @@
 // there is nothing to store on the way out or where an access faults, and V8 has few
 // values to keep. It compiles such a region in half the time. Flags are put off here, too.
 
-import { EA, FPU_TAGS, FPU_TOP, GPR, ZERO } from "../state.ts";
+import { FPU_TAGS, FPU_TOP, ZERO } from "../state.ts";
 import {
   type Expr,
   type I32,
@@ -14,7 +14,7 @@ import {
   type Stmt,
   type Width,
 } from "../wasm/mod.ts";
-import { Origins, WordNote } from "./origins.ts";
+import { isSource, Origins, readFrom } from "./origins.ts";
 import {
   FLAG_WORDS,
   FlagStore,
@@ -26,14 +26,6 @@ import {
 import { constantAddress, Unsupported } from "./vector_locals.ts";
 
 const NOTHING: RegistersMark = new Map();
-
-// The note of each word that addresses come from.
-const NOTES: ReadonlyMap<number, WordNote> = new Map(
-  [EA, ...Array.from({ length: 16 }, (_, n) => GPR + 8 * n)].map((at) => [
-    at,
-    new WordNote(at),
-  ]),
-);
 
 /** Memory 0 with registers in it. */
 export class StateInPlace extends Memory<"i32"> implements RegionState {
@@ -67,8 +59,7 @@ export class StateInPlace extends Memory<"i32"> implements RegionState {
     if (known !== undefined) return lowBytes(known, width);
     const value = super.load(width, address, offset);
     const at = width < 4 ? undefined : constantAddress(address, offset);
-    if (at !== undefined) value.note = NOTES.get(at);
-    return value;
+    return at === undefined ? value : readFrom(at, value);
   }
 
   override load32(address: I32Like, offset = 0): I32 {
@@ -108,7 +99,7 @@ export class StateInPlace extends Memory<"i32"> implements RegionState {
 
   #noteStore(at: number | undefined, value: I64Like): void {
     if (at === undefined) return;
-    if (NOTES.has(at)) this.origins.assign(at, i64(value));
+    if (isSource(at)) this.origins.assign(at, i64(value));
   }
 
   override store32(address: I32Like, value: I32Like, offset = 0): Stmt {

@@ -27,7 +27,7 @@ import {
   type Var,
   type Width,
 } from "../wasm/mod.ts";
-import { Origins } from "./origins.ts";
+import { Origins, readFrom } from "./origins.ts";
 import {
   FlagStore,
   type FlagWord,
@@ -153,7 +153,11 @@ export class StateLocals extends VectorLocals implements RegionState {
 
   override load(width: Width, address: I32Like, offset = 0): I64 {
     const at = this.#localAt(address, offset);
-    if (at === undefined) return super.load(width, address, offset);
+    if (at === undefined) {
+      const value = super.load(width, address, offset);
+      const word = constantAddress(address, offset);
+      return word === undefined ? value : readFrom(word, value);
+    }
     return lowBytes(this.#get(at & ~7).shrU(8 * (at & 7)), width);
   }
 
