@@ -2,6 +2,7 @@
 // other code (Intel SDM vol. 3, 3.4), and a smaller limit ends it earlier.
 
 import { assertEquals } from "@std/assert";
+import { MAX_INSTRUCTIONS } from "../block_decoder.ts";
 import { REGISTER } from "../registers.ts";
 import { segment } from "../system_testing.ts";
 import { TestMachine } from "../testing.ts";
@@ -75,5 +76,26 @@ for (const compile of [false, true]) {
     const { vector, rip } = machine.runToException();
     assertEquals([vector, rip], [VECTOR.GP, BigInt(END + 1)]);
     assertEquals([machine.get("CS"), machine.get("RBX")], [BigInt(SMALL), 2n]);
+  });
+
+  Deno.test(`a smaller limit between blocks is kept, ${how}`, () => {
+    // Regions of what ran often, so that more than the first block is known then.
+    const often = { threshold: 50, insistent: 0, again: 0, batch: 1, share: 0 };
+    const machine = new TestMachine({ compile: compile && often });
+    machine.enter("protected16");
+    machine.cpu.setDescriptor(REGISTER.GDTR, GDTR);
+    const limit = START + MAX_INSTRUCTIONS - 1;
+    machine.poke64(GDT + SMALL, segment({ access: 0x9b, limit, flags: 0 }));
+    // A block of NOPs; inc bx; dec si; jnz to the first; a jump to the other segment.
+    const code = `${"90".repeat(MAX_INSTRUCTIONS)} 43 4e 75bc`;
+    machine.poke(START, `${code} ea ${word(START)} ${word(SMALL)}`);
+    machine.set({ RIP: START, RBX: 0, RSI: 200 });
+    const { vector, rip } = machine.runToException(50_000);
+    assertEquals([vector, rip], [VECTOR.GP, BigInt(limit + 1)]);
+    assertEquals(machine.get("RBX"), 200n);
+    assertEquals(
+      machine.cpu.statistics.regions?.blocks,
+      compile ? 2 : undefined,
+    );
   });
 }
