@@ -77,7 +77,7 @@ class RegionEmitter {
   emit(): RegionFunction {
     const head = this.#head;
     this.#stacks.set(head, this.#kind.stack);
-    this.#f.build(() => this.#tree(head));
+    this.#f.build(() => this.#tree(head, false));
     this.#f.begin(() => {
       if (this.#kind.isCounted) {
         this.#f.countEntry(head.start, this.#offsetOf(head));
@@ -86,13 +86,15 @@ class RegionEmitter {
     return this.#f;
   }
 
-  // The node and all that it dominates.
-  #tree(node: Node): void {
-    if (!node.isLoop) return this.#within(node, node.joins.length);
+  // The node and all that it dominates. Where it follows one branch alone, all that is
+  // known there holds in it.
+  #tree(node: Node, follows: boolean): void {
+    const count = node.joins.length;
+    if (!node.isLoop) return this.#within(node, count, follows);
     this.#f.settleFlags();
     this.#f.settleBudget();
     this.#f.loop((again) =>
-      this.#labelled(node, again, () => this.#within(node, node.joins.length))
+      this.#labelled(node, again, () => this.#within(node, count, false))
     );
   }
 
@@ -107,22 +109,22 @@ class RegionEmitter {
   }
 
   // The node, followed by the first `count` of its joins.
-  #within(node: Node, count: number): void {
-    if (count === 0) return this.#block(node);
+  #within(node: Node, count: number, follows: boolean): void {
+    if (count === 0) return this.#block(node, follows);
     const join = node.joins[count - 1]!;
     this.#f.path(() =>
       this.#f.block((end) =>
-        this.#labelled(join, end, () => this.#within(node, count - 1))
+        this.#labelled(join, end, () => this.#within(node, count - 1, follows))
       )
     );
     this.#f.forgetFlags();
     this.#f.owed = 0;
-    this.#tree(join);
+    this.#tree(join, false);
   }
 
-  #block(node: Node): void {
+  #block(node: Node, follows: boolean): void {
     let first = node.start + RECORD_STRIDE;
-    this.#f.beginBlock(this.#stacks.get(node));
+    this.#f.beginBlock(follows ? undefined : { stack: this.#stacks.get(node) });
     for (let at = first;; at += RECORD_STRIDE) {
       const handler = this.#handlerAt(at);
       if (handler.definition.name.startsWith("step ea")) continue;
@@ -251,7 +253,7 @@ class RegionEmitter {
     f.path(() => {
       f.owed += x.fields.count().value ?? 0;
       f.movePage(to.page - node.page, x.shape.code);
-      if (label === undefined) return this.#tree(to);
+      if (label === undefined) return this.#tree(to, true);
       f.joinFlags();
       if (to.order <= node.order) f.settleLoop(() => rip, () => this.#spent());
       else f.settleBudget();

@@ -17,6 +17,12 @@ const SHL = 0x86;
 // Conversions between 32 and 64 bits keep what a guess needs.
 const KEPT = new Set([0xa7, 0xad, 0xc4]);
 
+/** What a value is that was read from a word of memory 0: its note. */
+export class WordNote {
+  /** @param word the word's address */
+  constructor(readonly word: number) {}
+}
+
 /** The origins of values. */
 export class Origins {
   /** Words of memory 0 by the local that they are in. */
@@ -50,6 +56,7 @@ export class Origins {
       return { key: "", offset: value.value };
     }
     if (value.from !== undefined) return this.#trace(value.from, steps - 1);
+    if (value.note instanceof WordNote) return this.#word(value.note.word);
     const opcode = value.bytes[0]!;
     const [first, second] = value.kids;
     if (opcode === LOCAL_GET) return this.#local(value);
@@ -77,7 +84,10 @@ export class Origins {
     const low = bytes[1]!;
     const index = low < 0x80 ? low : (low & 0x7f) | bytes[2]! << 7;
     const word = this.#words.get(index);
-    if (word === undefined) return this.#new();
+    return word === undefined ? this.#new() : this.#word(word);
+  }
+
+  #word(word: number): Origin {
     return this.#assigned.get(word) ?? { key: `r${word}`, offset: 0n };
   }
 

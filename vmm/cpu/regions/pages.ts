@@ -4,11 +4,11 @@
 // and V8 keeps nothing for the case. Where an entry misses, a large region has the TLB
 // refilled; a small one leaves, which saves a sixth of what V8 spends on a boot.
 //
-// In a large region accesses of one block share what was found: where two have the same base and lie near
-// each other, the second tries the first one's page, whose tag and addend are in locals.
-// That is a guess, which the tag confirms. The copies hold as long as nothing is flushed,
-// which only runtime functions do: after those they are forgotten. No block knows of
-// another's.
+// Accesses share what was found: where two have the same base and lie near each other,
+// the second tries the first one's page, whose tag and addend are in locals. That is a
+// guess, which the tag confirms. The copies hold as long as nothing is flushed, which only
+// runtime functions do: after those they are forgotten, and where paths join, since they
+// come from one of them. It makes the machine code of regions a tenth smaller.
 
 import type { RuntimeFunctions } from "../cpu_module.ts";
 import {
@@ -56,15 +56,17 @@ export interface Learning {
   readonly origins: Origins;
   /** whether the block's code from here on runs after what runs here */
   readonly canLearn: () => boolean;
+  /** whether the TLB is refilled where it misses */
+  readonly refills: boolean;
 }
 
-/** Guest memory of a region, and the pages that a block of it has found. */
-export class BlockPages implements DirectMemory {
+/** Guest memory of a region, and the pages that the path to here has found. */
+export class KnownPages implements DirectMemory {
   readonly #f: FunctionBuilder;
   readonly #fn: RuntimeFunctions;
   readonly #memory: Memory<"i32">;
   readonly #leave: () => void;
-  readonly #learning: Learning | undefined;
+  readonly #learning: Learning;
   readonly #slots: Slot[] = [];
   // The oldest first.
   #known: PagesMark = [];
@@ -73,13 +75,12 @@ export class BlockPages implements DirectMemory {
    * @param f the function
    * @param module the runtime, and memory 0 as it is
    * @param leave leaves for the handler of the instruction
-   * @param learning undefined in a small region
    */
   constructor(
     f: FunctionBuilder,
     { fn, state }: { fn: RuntimeFunctions; state: Memory<"i32"> },
     leave: () => void,
-    learning?: Learning,
+    learning: Learning,
   ) {
     this.#f = f;
     this.#fn = fn;
@@ -109,19 +110,17 @@ export class BlockPages implements DirectMemory {
 
   offset(array: I32, la: I64, bytes: number, kind: AccessKind): I64 {
     const address = this.#f.let(la);
-    if (this.#learning === undefined) {
-      return this.#orLeave(array, address, bytes, kind);
-    }
     const known = this.#find(this.#learning, array, address, kind);
+    if (!this.#learning.refills) {
+      const { tag, addend } = known === undefined
+        ? pageByEntry(this.#f, this.#memory, [array, address, kind])
+        : { tag: known.slot.tag.get(), addend: () => known.slot.addend.get() };
+      this.leaveWhere(misses(tag, address, bytes));
+      return this.#f.let(address.add(addend()));
+    }
     return known === undefined
       ? this.#byEntry(array, address, bytes, kind)
       : this.#byGuess(known, address, bytes, kind);
-  }
-
-  #orLeave(array: I32, address: I64, bytes: number, kind: AccessKind): I64 {
-    const page = pageByEntry(this.#f, this.#memory, [array, address, kind]);
-    this.leaveWhere(misses(page.tag, address, bytes));
-    return this.#f.let(address.add(page.addend()));
   }
 
   #byEntry(array: I32, address: I64, bytes: number, kind: AccessKind): I64 {

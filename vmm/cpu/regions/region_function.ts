@@ -40,7 +40,7 @@ import {
 } from "../wasm/mod.ts";
 import { effectOf } from "./effects.ts";
 import { LateNote } from "../late_note.ts";
-import { BlockPages, type PagesMark } from "./pages.ts";
+import { KnownPages, type PagesMark } from "./pages.ts";
 import {
   FLAG_WORDS,
   FlagStore,
@@ -71,7 +71,7 @@ export class RegionFunction extends FunctionBuilder {
    */
   hasWritten = false;
   readonly #state: RegionState;
-  readonly #pages: BlockPages;
+  readonly #pages: KnownPages;
   readonly #stack: FixedStack;
   readonly #note: LateNote | undefined;
   readonly #module: CpuModule;
@@ -99,18 +99,15 @@ export class RegionFunction extends FunctionBuilder {
     this.#isInPlace = isInPlace;
     const isStraight = () => this.depth === this.#base && !this.#isDirect;
     const leave = () => this.toThreaded(this.#first);
-    if (isInPlace) {
-      this.#state = new StateInPlace();
-      // Addresses come from memory, and tell nothing.
-      this.#pages = new BlockPages(this, module, leave);
-    } else {
-      const state = new StateLocals(this, isStraight);
-      const { origins } = state;
-      this.#state = state;
-      this.#note = new LateNote(this, module.fn);
-      const learning = { origins, canLearn: isStraight };
-      this.#pages = new BlockPages(this, module, leave, learning);
-    }
+    this.#state = isInPlace
+      ? new StateInPlace()
+      : new StateLocals(this, isStraight);
+    if (!isInPlace) this.#note = new LateNote(this, module.fn);
+    this.#pages = new KnownPages(this, module, leave, {
+      origins: this.#state.origins,
+      canLearn: isStraight,
+      refills: !isInPlace,
+    });
     this.#stack = new FixedStack(this, this.#state, leave);
     this.#state.onStack = () => this.#stack.forget();
     const spend = (count: I32) => this.#spend(count);
@@ -243,12 +240,15 @@ export class RegionFunction extends FunctionBuilder {
   /**
    * Begins a block: what it leaves undone pays for the blocks before it.
    *
-   * @param position how the x87's register stack probably is
+   * @param anew where paths join, so that nothing is known: how the x87's register stack
+   *   probably is there
    */
-  beginBlock(position: StackPosition | undefined): void {
-    this.#pages.forget();
-    this.#stack.begin(position);
-    this.#state.beginBlock();
+  beginBlock(anew: { stack: StackPosition | undefined } | undefined): void {
+    if (anew !== undefined) {
+      this.#pages.forget();
+      this.#stack.begin(anew.stack);
+      this.#state.beginBlock();
+    }
     this.set(this.#owed, i32(this.owed));
   }
 
@@ -363,6 +363,12 @@ export class RegionFunction extends FunctionBuilder {
     const all = [...this.#pinned, ...made];
     this.#pinned = all.filter(([, index]) => needed.has(index));
     this.release(all.filter(([, index]) => !needed.has(index)));
+  }
+
+  // What is known before a loop may not be when it begins again.
+  override loop(body: (again: Label) => void): void {
+    this.#pages.forget();
+    super.loop(body);
   }
 
   /** Runs `body` for a path that does not come back to what is emitted after it. */

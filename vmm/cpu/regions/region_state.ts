@@ -9,6 +9,8 @@ import {
   type Width,
 } from "../wasm/mod.ts";
 
+import type { Origins } from "./origins.ts";
+
 /** The two words of the lazy flags. */
 export type FlagWord = typeof FLAG_RESULT | typeof FLAG_CARRY;
 
@@ -39,6 +41,8 @@ export type RegistersMark = ReadonlyMap<number, number>;
 
 /** Memory 0 with what a region keeps of it elsewhere. */
 export interface RegionState extends Memory<"i32"> {
+  /** Where values come from. */
+  readonly origins: Origins;
   /** Flag words that were put off, by address. */
   readonly pending: Map<FlagWord, I64>;
   /** Is called where the x87's TOP or tags are stored one at a time, as MMX does. */

@@ -2,7 +2,7 @@
 // there is nothing to store on the way out or where an access faults, and V8 has few
 // values to keep. It compiles such a region in half the time. Flags are put off here, too.
 
-import { FPU_TAGS, FPU_TOP, ZERO } from "../state.ts";
+import { EA, FPU_TAGS, FPU_TOP, GPR, ZERO } from "../state.ts";
 import {
   type Expr,
   type I32,
@@ -14,6 +14,7 @@ import {
   type Stmt,
   type Width,
 } from "../wasm/mod.ts";
+import { Origins, WordNote } from "./origins.ts";
 import {
   FLAG_WORDS,
   FlagStore,
@@ -26,9 +27,18 @@ import { constantAddress, Unsupported } from "./vector_locals.ts";
 
 const NOTHING: RegistersMark = new Map();
 
+// The note of each word that addresses come from.
+const NOTES: ReadonlyMap<number, WordNote> = new Map(
+  [EA, ...Array.from({ length: 16 }, (_, n) => GPR + 8 * n)].map((at) => [
+    at,
+    new WordNote(at),
+  ]),
+);
+
 /** Memory 0 with registers in it. */
 export class StateInPlace extends Memory<"i32"> implements RegionState {
   readonly pending = new Map<FlagWord, I64>();
+  readonly origins = new Origins();
 
   onStack = () => {};
 
@@ -54,9 +64,11 @@ export class StateInPlace extends Memory<"i32"> implements RegionState {
 
   override load(width: Width, address: I32Like, offset = 0): I64 {
     const known = this.#known(address, offset);
-    return known === undefined
-      ? super.load(width, address, offset)
-      : lowBytes(known, width);
+    if (known !== undefined) return lowBytes(known, width);
+    const value = super.load(width, address, offset);
+    const at = width < 4 ? undefined : constantAddress(address, offset);
+    if (at !== undefined) value.note = NOTES.get(at);
+    return value;
   }
 
   override load32(address: I32Like, offset = 0): I32 {
@@ -86,9 +98,17 @@ export class StateInPlace extends Memory<"i32"> implements RegionState {
     offset = 0,
   ): Stmt {
     const word = this.#wordAt(address, offset);
-    if (word === undefined) return super.store(width, address, value, offset);
+    if (word === undefined) {
+      this.#noteStore(constantAddress(address, offset), value);
+      return super.store(width, address, value, offset);
+    }
     if (width !== 8) throw new Unsupported("A store to part of the flags");
     return new FlagStore(word, i64(value));
+  }
+
+  #noteStore(at: number | undefined, value: I64Like): void {
+    if (at === undefined) return;
+    if (NOTES.has(at)) this.origins.assign(at, i64(value));
   }
 
   override store32(address: I32Like, value: I32Like, offset = 0): Stmt {
@@ -101,7 +121,9 @@ export class StateInPlace extends Memory<"i32"> implements RegionState {
   }
 
   setBase(): undefined {}
-  beginBlock(): void {}
+  beginBlock(): void {
+    this.origins.forget();
+  }
   mark(): RegistersMark {
     return NOTHING;
   }
