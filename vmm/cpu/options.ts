@@ -113,7 +113,10 @@ export interface CpuOptions {
 
 /** How long a run may take. */
 export interface RunOptions {
-  /** stop with BOGUS after this many instructions; faults count as one */
+  /**
+   * stop with BOGUS after this many instructions; a fault counts as one, with what ran
+   * before it since the last branch, but for the last thousand
+   */
   readonly instructions?: number;
 }
 

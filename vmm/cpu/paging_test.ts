@@ -259,6 +259,31 @@ Deno.test("without paging, linear addresses are physical", () => {
   assertEquals(machine.get("RAX"), 99n);
 });
 
+Deno.test("tables in read-only memory are used, and stay as they are", () => {
+  for (const kind of KINDS) {
+    const s = setup(kind);
+    const { memory } = s.machine;
+    s.tables.map(0x8000_0000n, PAGE, P | RW);
+    const [from, to] = [s.tables.root, s.tables.root + (1 << 20)];
+    memory.unmap(0, memory.size);
+    for (
+      const [gpa, end, writable] of [
+        [0, from, true],
+        [from, to, false],
+        [to, memory.size, true],
+      ] as const
+    ) {
+      memory.map({ gpa, length: end - gpa, offset: gpa, writable });
+    }
+    const before = memory.bytes.slice(from, to);
+    for (const program of [LOAD, STORE]) {
+      const raised = attempt(s, { program, at: 0x8000_0000n });
+      assertEquals(raised.vector, VECTOR.UD, `${kind} ${raised.cr2}`);
+    }
+    assertEquals(memory.bytes.subarray(from, to), before);
+  }
+});
+
 Deno.test("a missing entry of any level faults as not present", () => {
   for (const kind of KINDS) {
     const s = setup(kind);

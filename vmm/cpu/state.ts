@@ -60,7 +60,7 @@ export const PAUSES = layout.take(4);
 export const CPL = layout.take(4);
 /** The mode key of the blocks that may run now: i32. See `mode.ts`. */
 export const MODE_KEY = layout.take(4);
-/** `MODE_KEY`, whether CPL is 3, and a generation of the jump cache: i32. */
+/** `MODE_KEY`, whether CPL is 3, CS's number, a generation of the jump cache: i32. */
 export const JUMP_KEY = layout.take(4);
 /** The last generation that was begun: i32. See `runtime/jumps.ts`. */
 export const JUMP_GENERATION = layout.take(4);
@@ -379,6 +379,17 @@ export const JUMP_PAGES_BITS = 12;
 export const JUMP_PAGES = layout.array(1 << JUMP_PAGES_BITS, 1, 64);
 /** As `TLB_LARGE`, for the large pages that the cache may have RIPs of: u64. */
 export const JUMP_LARGE = layout.take(8);
+
+/** Code segments that are not flat and have numbers in `JUMP_KEY`; one less than 2^n. */
+export const JUMP_SEGMENTS_MAX = 63;
+/** Bytes of one: base u64, limit u32. */
+export const JUMP_SEGMENT_STRIDE = 16;
+export const JUMP_SEGMENTS = layout.array(
+  JUMP_SEGMENTS_MAX,
+  JUMP_SEGMENT_STRIDE,
+);
+/** How many of them there are: i32. */
+export const JUMP_SEGMENT_COUNT = layout.take(4);
 
 /** log2 of the entries in the block index. */
 export const INDEX_BITS = 17;

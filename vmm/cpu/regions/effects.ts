@@ -35,7 +35,7 @@ const EFFECTS: Readonly<Record<Effect, readonly RuntimeName[]>> = {
     ...["loadSlow", "loadSystem", "prepareRead", "loadLocked"] as const,
     ...["clearVirtualInterrupts", "setVirtualInterrupts"] as const,
     ...["virtualFlags", "popSystemFlags", "readControl"] as const,
-    ...["scanRun", "compareRun", "checkPort", "portIn"] as const,
+    ...["scanRun", "compareRun", "checkPort"] as const,
     ...["sseExceptions", "sseF32Binary", "sseF64Binary"] as const,
     ...["sseF32Round", "sseF64Round", "sseF32Compare"] as const,
     ...["sseF64Compare", "sseOrder", "sseDot", "sseApproximate"] as const,
@@ -51,7 +51,8 @@ const EFFECTS: Readonly<Record<Effect, readonly RuntimeName[]>> = {
   writes: [
     ...["storeSlow", "storeSystem", "prepareWrite"] as const,
     ...["prepareLocked", "storeLocked", "copyRun", "fillRun"] as const,
-    ...["portOut"] as const,
+    // A device may write before it answers.
+    ...["portIn", "portOut"] as const,
   ],
   privilege: ["updatePrivilege", "updateMode"],
 };

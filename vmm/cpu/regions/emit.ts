@@ -20,7 +20,7 @@ import { reduceShape } from "../shape.ts";
 import { CODE_DROPPED, RECORD_STRIDE, RIP_BASE } from "../state.ts";
 import * as steps from "../steps.ts";
 import { i32, type I64, type Label, MOSTLY } from "../wasm/mod.ts";
-import { isPageKnown, type Node } from "./graph.ts";
+import { dominates, isPageKnown, type Node } from "./graph.ts";
 import { ENTRIES_OF_SLICE } from "./limits.ts";
 import { RegionFunction } from "./region_function.ts";
 import { Unsupported } from "./state_locals.ts";
@@ -44,6 +44,8 @@ export interface RegionKind {
   readonly isCounted: boolean;
   /** whether registers stay in memory 0 */
   readonly isInPlace: boolean;
+  /** whether no code segment's limit lies within its blocks */
+  readonly isFlat: boolean;
   /** how the x87's register stack was before its head */
   readonly stack: StackPosition;
 }
@@ -198,10 +200,17 @@ class RegionEmitter {
     if (to === undefined) return leave();
     if (f.hasWritten) f.rarely(state.load32(0, CODE_DROPPED), leave);
     const rip = branchTarget(x);
-    if (!isPageKnown(node, to.page)) {
+    if (!this.#isKnown(node, to)) {
       f.rarely(f.leadsTo(rip, to.start).eqz(), leave);
     }
     this.#goOn(node, to, x, rip);
+  }
+
+  // Whether the RIP that leads from a node to another need not be looked up: what is there
+  // was found before, and in a segment with a limit that it ends within that as well.
+  #isKnown(node: Node, to: Node): boolean {
+    return isPageKnown(node, to.page) &&
+      (this.#kind.isFlat || dominates(to, node));
   }
 
   // A return goes where its call came from, nearly always.
@@ -211,7 +220,7 @@ class RegionEmitter {
     if (to !== undefined) {
       const offset = (to.page - node.page) * PAGE + this.#offsetOf(to);
       const guess = f.ripAt(offset, x.shape.code);
-      const isKnown = isPageKnown(node, to.page);
+      const isKnown = this.#isKnown(node, to);
       const isRight = f.let(rip.eq(guess));
       f.if(
         isKnown ? isRight : isRight.and(f.leadsTo(rip, to.start)),

@@ -1,6 +1,7 @@
 // How long the jump cache's entries hold: as long as translations do that the guest has
 // not dropped. Supervisor code lies in global pages as a rule, so that a change of address
 // space leaves its entries; user code has entries for each address space that is kept.
+// A RIP leads elsewhere in another code segment, so that these have numbers.
 
 import type { CpuModule } from "../cpu_module.ts";
 import {
@@ -13,12 +14,17 @@ import {
   JUMP_LOCAL,
   JUMP_PAGES,
   JUMP_PAGES_BITS,
+  JUMP_SEGMENT_COUNT,
+  JUMP_SEGMENT_STRIDE,
+  JUMP_SEGMENTS,
+  JUMP_SEGMENTS_MAX,
   JUMP_STRIDE,
   META_GLOBAL,
   META_LARGE,
   MODE_KEY,
   RIP,
   SEG_BASE,
+  SEG_LIMIT,
   SPACE_JUMPS,
   SUPERVISOR_JUMPS,
   TLB_BASE,
@@ -36,9 +42,11 @@ import {
 } from "../wasm/mod.ts";
 import { largeBit, metaOf, pageOf, tlbEntry } from "./tlb.ts";
 
-// A key: the mode key, whether the CPL is 3, and the generation.
+// A key: the mode key, whether the CPL is 3, the code segment's number, the generation.
 export const JUMP_USER = 1 << MODE_BITS;
-const GENERATION = JUMP_USER << 1;
+const SEGMENT_SHIFT = MODE_BITS + 1;
+const GENERATION = (JUMP_SEGMENTS_MAX + 1) << SEGMENT_SHIFT;
+const KEY_OF_MODE = GENERATION - 1 & ~JUMP_USER;
 
 /** Signatures of the functions defined here. */
 export const JUMP_SIGNATURES = {
@@ -54,9 +62,14 @@ export const JUMP_SIGNATURES = {
   noteRip: { params: [], results: [] },
   /** A generation that no entry has. */
   nextGeneration: { params: [], results: ["i32"] },
+  /** The number of the code segment in use, not 0, where it lies in a key. */
+  segmentJumps: { params: [], results: ["i32"] },
 } as const;
 
-/** The key of the mode given, for the privilege and the address space in use. */
+/**
+ * The key of the mode and code segment given, for the privilege and the address space
+ * in use.
+ */
 export function jumpKey(cpu: CpuModule, mode: I32, isUser: I32): I32 {
   const { state } = cpu;
   const space = state.load32(0, TLB_SPACE).shl(2);
@@ -95,9 +108,40 @@ function settleKey(cpu: CpuModule, f: FunctionBuilder): void {
     f.do(state.store32(space, next, SPACE_JUMPS));
   });
   const key = f.let(state.load32(0, JUMP_KEY));
-  const mode = key.and(JUMP_USER - 1);
+  const mode = key.and(KEY_OF_MODE);
   const isUser = key.and(JUMP_USER).ne(0);
   f.do(state.store32(0, jumpKey(cpu, mode, isUser), JUMP_KEY));
+}
+
+// What is flat has number 0; where there are more others than numbers, all begin anew.
+function defineSegments(cpu: CpuModule): void {
+  const { state } = cpu;
+  cpu.define("segmentJumps", (f) => {
+    const base = f.let(state.load64(0, CS + SEG_BASE));
+    const limit = f.let(state.load32(0, CS + SEG_LIMIT));
+    const count = f.var("i32", state.load32(0, JUMP_SEGMENT_COUNT));
+    const n = f.var("i32");
+    const at = () => n.get().mul(JUMP_SEGMENT_STRIDE);
+    const number = () => f.return(n.get().add(1).shl(SEGMENT_SHIFT));
+    f.block((none) =>
+      f.loop((again) => {
+        f.brIf(none, n.get().geU(count.get()));
+        const isIt = state.load64(at(), JUMP_SEGMENTS).eq(base)
+          .and(state.load32(at(), JUMP_SEGMENTS + 8).eq(limit));
+        f.if(isIt, () => number());
+        f.set(n, n.get().add(1));
+        f.br(again);
+      })
+    );
+    f.if(count.get().eq(JUMP_SEGMENTS_MAX), () => {
+      f.call(cpu.fn.dropJumps);
+      f.set(n, i32(0));
+    });
+    f.do(state.store64(at(), base, JUMP_SEGMENTS));
+    f.do(state.store32(at(), limit, JUMP_SEGMENTS + 8));
+    f.do(state.store32(0, n.get().add(1), JUMP_SEGMENT_COUNT));
+    number();
+  });
 }
 
 // Where `JUMP_PAGES` has an address's page.
@@ -141,6 +185,7 @@ function defineNotes(cpu: CpuModule): void {
 export function defineJumps(cpu: CpuModule): void {
   const { state } = cpu;
   defineGenerations(cpu);
+  defineSegments(cpu);
   cpu.define("dropJumps", (f) => {
     f.do(state.fill(i32(SPACE_JUMPS), 0, i32(4 * TLB_SPACES)));
     f.do(state.fill(i32(JUMP_PAGES), 0, i32(1 << JUMP_PAGES_BITS)));

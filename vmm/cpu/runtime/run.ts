@@ -233,7 +233,14 @@ function defineUpdateMode(cpu: CpuModule): void {
     put(MODE.STEP, state.load32(0, FORCE_STEP).or(watched).or(traced).ne(0));
     // Where user code may jump to, supervisor code may not, and vice versa.
     const isUser = state.load32(0, CPL).eq(3);
-    f.do(state.store32(0, jumpKey(cpu, key.get(), isUser), JUMP_KEY));
+    const segment = f.ifValue(
+      key.get().and(MODE.FLAT),
+      "i32",
+      () => i32(0),
+      () => f.call(cpu.fn.segmentJumps)[0],
+    );
+    const mode = f.let(key.get().or(segment));
+    f.do(state.store32(0, jumpKey(cpu, mode, isUser), JUMP_KEY));
     f.do(state.store32(0, key.get(), MODE_KEY));
     f.returnCall(cpu.fn.updatePrivilege);
   });

@@ -137,6 +137,17 @@ interface WalkState {
   readonly nxe: I32;
 }
 
+/** An entry of a page table that a walk came by. */
+interface Entry {
+  /** where it is for the guest, and in memory 1 */
+  readonly gpa: I64;
+  readonly at: I64;
+  readonly pte: I64;
+  readonly legacy: I32;
+  /** begins the walk again */
+  readonly changed: () => void;
+}
+
 // Raises #PF with the bits given and those of the access, or answers that it would.
 function fault(w: WalkState, bits: I32): void {
   const { cpu, f } = w;
@@ -150,18 +161,21 @@ function fault(w: WalkState, bits: I32): void {
   f.unreachable();
 }
 
-// Sets A (and D) in an entry; answers 0 where it changed meanwhile.
+// Sets A (and D) in an entry, where it can be written; `changed` where it changed meanwhile.
 function setAccessed(
   w: WalkState,
-  at: I64,
-  pte: I64,
+  { gpa, at, pte, legacy, changed }: Entry,
   bits: I64,
-  legacy: I32,
-  changed: () => void,
 ): void {
   const { f, cpu } = w;
   const wanted = f.let(pte.or(bits));
-  f.if(wanted.ne(pte).and(w.isProbe.eqz()), () => {
+  const isFree = f.ifValue(
+    wanted.ne(pte).and(w.isProbe.eqz()),
+    "i32",
+    () => f.call(cpu.fn.mapGpaWrite, gpa)[0].ne(NOT_RAM),
+    () => i32(0),
+  );
+  f.if(isFree, () => {
     const old = f.ifValue(
       legacy,
       "i64",
@@ -230,8 +244,8 @@ function defineWalk(cpu: CpuModule): void {
         const indexMask = i64(0x3ff).when(legacy, i64(0x1ff));
         const index = la.shrU(shift.get().toI64U()).and(indexMask);
         const gpa = f.let(table.get().add(index.mul(entrySize.toI64U())));
-        const [at] = f.call(cpu.fn.mapGpaWrite, gpa);
-        // A table outside RAM reads as not present.
+        const [at] = f.call(cpu.fn.mapGpa, gpa);
+        // A table outside memory reads as not present.
         f.if(at.eq(NOT_RAM), () => fault(w, i32(0)));
         const pte = f.ifValue(
           legacy,
@@ -278,19 +292,18 @@ function defineWalk(cpu: CpuModule): void {
             .or(pte.and(PTE_NX)),
         );
         const isLeaf = f.let(isLarge.or(shift.get().eq(12)));
+        const changed = () => f.br(restart);
+        const entry: Entry = { gpa, at, pte, legacy, changed };
         f.if(isLeaf, () => {
           finishWalk(w, {
-            at,
-            pte,
-            legacy,
+            ...entry,
             shift: f.let(shift.get()),
             isLarge,
             rights: f.let(rights.get()),
             cr0,
-            changed: () => f.br(restart),
           });
         });
-        setAccessed(w, at, pte, i64(PTE.A), legacy, () => f.br(restart));
+        setAccessed(w, entry, i64(PTE.A));
         f.set(table, pte.and(i64(0xffff_f000).when(legacy, i64(ADDRESS_MASK))));
         f.set(shift, shift.get().sub(i32(10).when(legacy, 9)));
         f.br(next);
@@ -300,15 +313,11 @@ function defineWalk(cpu: CpuModule): void {
   });
 }
 
-interface Leaf {
-  readonly at: I64;
-  readonly pte: I64;
-  readonly legacy: I32;
+interface Leaf extends Entry {
   readonly shift: I32;
   readonly isLarge: I32;
   readonly rights: I64;
   readonly cr0: I32;
-  readonly changed: () => void;
 }
 
 // Checks the rights that a walk collected, sets A and D, and returns the page.
@@ -337,7 +346,7 @@ function finishWalk(w: WalkState, leaf: Leaf): void {
   );
   f.if(allowed.eqz(), () => fault(w, i32(PF.P)));
   const bits = i64(PTE.A | PTE.D).when(w.isWrite, i64(PTE.A));
-  setAccessed(w, leaf.at, leaf.pte, bits, leaf.legacy, leaf.changed);
+  setAccessed(w, leaf, bits);
   // Without D a write must come here again to set it.
   const dirty = leaf.pte.toI32().and(PTE.D).ne(0).or(w.isWrite);
   const rightBits = i32(RIGHT_READ).when(readable, 0)
