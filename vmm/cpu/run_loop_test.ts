@@ -1,6 +1,7 @@
 // How many instructions a run executes.
 
 import { assertEquals } from "@std/assert";
+import { FORCED_REGIONS } from "./regions/limits.ts";
 import { createStateMemory } from "./state.ts";
 import { EXIT_CODE } from "./exits.ts";
 import { Kick } from "./kick.ts";
@@ -67,5 +68,22 @@ Deno.test("run() stops after exactly as many instructions as asked", () => {
     const turns = Math.floor(instructions / 5);
     const expected = 4 * turns + instructions % 5;
     assertEquals(Number(machine.get("RCX")), expected % 65536);
+  }
+});
+
+Deno.test("run() is as exact where regions are as large as can be", () => {
+  const compile = { ...FORCED_REGIONS, blocks: 1e6, instructions: 1e6 };
+  const machine = new TestMachine({ compile });
+  machine.enter("protected32");
+  const turn = 2000;
+  // inc ecx; 1: jmp 1f; 1: ... and back.
+  const back = (-(3 * turn + 5) >>> 0).toString(16).match(/../g)!.reverse();
+  machine.poke(CODE, "41 eb00".repeat(turn) + `e9${back.join("")}`);
+  for (const instructions of [20_000, 1024, 1500, 2000, 2047, 5001, 12_345]) {
+    machine.set({ RIP: CODE, RCX: 0 });
+    machine.cpu.run(undefined, { instructions });
+    const turns = Math.floor(instructions / (2 * turn + 1));
+    const rest = Math.ceil(instructions % (2 * turn + 1) / 2);
+    assertEquals(Number(machine.get("RCX")), turns * turn + rest);
   }
 });
