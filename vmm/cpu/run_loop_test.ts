@@ -75,15 +75,17 @@ Deno.test("run() is as exact where regions are as large as can be", () => {
   const compile = { ...FORCED_REGIONS, blocks: 1e6, instructions: 1e6 };
   const machine = new TestMachine({ compile });
   machine.enter("protected32");
-  const turn = 2000;
-  // inc ecx; 1: jmp 1f; 1: ... and back.
-  const back = (-(3 * turn + 5) >>> 0).toString(16).match(/../g)!.reverse();
-  machine.poke(CODE, "41 eb00".repeat(turn) + `e9${back.join("")}`);
-  for (const instructions of [20_000, 1024, 1500, 2000, 2047, 5001, 12_345]) {
+  // inc ecx, 14 times; 1: jmp 1f; 1: ... and back.
+  const blocks = 200;
+  const back = (-(16 * blocks + 5) >>> 0).toString(16).match(/../g)!.reverse();
+  const block = `${"41".repeat(14)} eb00`;
+  machine.poke(CODE, block.repeat(blocks) + `e9${back.join("")}`);
+  for (let instructions = 3000; instructions < 9000; instructions += 91) {
     machine.set({ RIP: CODE, RCX: 0 });
     machine.cpu.run(undefined, { instructions });
-    const turns = Math.floor(instructions / (2 * turn + 1));
-    const rest = Math.ceil(instructions % (2 * turn + 1) / 2);
-    assertEquals(Number(machine.get("RCX")), turns * turn + rest);
+    const turns = Math.floor(instructions / (15 * blocks + 1));
+    const rest = instructions % (15 * blocks + 1);
+    const counted = 14 * Math.floor(rest / 15) + Math.min(rest % 15, 14);
+    assertEquals(Number(machine.get("RCX")), 14 * turns * blocks + counted);
   }
 });
