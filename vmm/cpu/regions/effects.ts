@@ -7,7 +7,7 @@ import { X87_NUMBER_SIGNATURES } from "../runtime/x87_numbers.ts";
 
 /**
  * `pure`: neither faults nor leaves; `reads`: may fault or leave for a device;
- * `writes`: may write guest memory, too, and so drop code; `privilege`: changes
+ * `writes`: may write guest memory, too, itself or by a device, and so drop code; `privilege`: changes
  * which TLB array is used.
  */
 export type Effect = "pure" | "reads" | "writes" | "privilege";
@@ -32,7 +32,7 @@ const EFFECTS: Readonly<Record<Effect, readonly RuntimeName[]>> = {
     ...["divide", "divideSigned"] as const,
     ...["clearVirtualInterrupts", "setVirtualInterrupts"] as const,
     ...["virtualFlags", "popSystemFlags", "readControl"] as const,
-    ...["scanRun", "compareRun", "checkPort", "portIn"] as const,
+    ...["scanRun", "compareRun", "checkPort"] as const,
     ...["sseExceptions", "sseF32Binary", "sseF64Binary"] as const,
     ...["sseF32Round", "sseF64Round", "sseF32Compare"] as const,
     ...["sseF64Compare", "sseOrder", "sseDot", "sseApproximate"] as const,
@@ -48,7 +48,7 @@ const EFFECTS: Readonly<Record<Effect, readonly RuntimeName[]>> = {
   writes: [
     ...["storeSlow", "storeSystem", "prepareWrite"] as const,
     ...["prepareLocked", "storeLocked", "copyRun", "fillRun"] as const,
-    ...["portOut"] as const,
+    ...["portIn", "portOut"] as const,
   ],
   privilege: ["updatePrivilege", "updateMode"],
 };

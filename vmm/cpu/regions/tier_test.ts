@@ -156,6 +156,27 @@ Deno.test("a loop that overwrites its own next instruction sees it at once", () 
   assertEquals(BigInt.asIntN(32, machine.get("RAX")), expected);
 });
 
+Deno.test("what a device writes while its port is accessed is seen at once", () => {
+  // OUT DX, AL or IN AL, DX; MOV EBX, 0: its immediate counts what was accessed.
+  for (const access of ["ee", "ec"]) {
+    let count = 0;
+    const touch = () => {
+      const { memory } = machine;
+      memory.bytes[CODE + 2] = ++count;
+      memory.dropCode(CODE + 2, 1);
+      return 1;
+    };
+    const bus = { readPort: touch, writePort: () => touch() === 1 };
+    const machine: TestMachine = new TestMachine({ compile: true, bus });
+    machine.enter("protected32");
+    machine.poke(CODE, `${access} bb00000000 e2f8 ${UD2}`);
+    machine.set({ RIP: CODE, RCX: 2, RDX: 0x10 });
+    machine.runToException(10_000);
+    assertEquals(machine.get("RBX"), 2n, access);
+    assert(regionsOf(machine) >= 1);
+  }
+});
+
 Deno.test("a fault in a region leaves registers and flags as they were then", () => {
   // INC EAX; ADD EDI, EAX; DIV EBX; MOV EDX, 0; DEC EBX; JMP: EBX becomes 0.
   const program = "40 01c7 f7f3 ba00000000 4b ebf3";
