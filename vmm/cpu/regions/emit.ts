@@ -15,9 +15,8 @@ import { ConstantFields, readFields } from "../fields.ts";
 import type { WantedHandler } from "../handlers.ts";
 import { REC_HANDLER, REC_LINK, SITE_OFFSET } from "../record.ts";
 import { countMore } from "../runtime/run.ts";
-import { STATUS } from "../runtime/traps.ts";
 import { reduceShape } from "../shape.ts";
-import { CODE_DROPPED, RECORD_STRIDE, RIP_BASE } from "../state.ts";
+import { CODE_DROPPED, RECORD_STRIDE } from "../state.ts";
 import * as steps from "../steps.ts";
 import { i32, type I64, type Label, MOSTLY } from "../wasm/mod.ts";
 import { isPageKnown, type Node } from "./graph.ts";
@@ -170,16 +169,15 @@ class RegionEmitter {
     if (!this.#handlerAt(last).definition.ends) this.#checkCode(last);
   }
 
-  // After a runtime function that wrote memory, the code that follows may be another.
+  // After a runtime function that wrote memory, the code that follows may be another, which
+  // its records tell.
   #checkCode(record: number): void {
     const f = this.#f;
     if (!f.hasWritten) return;
     const { state } = this.#module;
-    const { site, length, count } = readFields(this.#source.state, record);
     f.rarely(state.load32(0, CODE_DROPPED), () => {
-      const next = (site & SITE_OFFSET) + length;
-      const rip = f.cpu.state.load64(0, RIP_BASE).add(next);
-      f.toStatus(STATUS.MISS, rip, count);
+      f.do(state.store32(0, 0, CODE_DROPPED));
+      f.toThreaded(record + RECORD_STRIDE);
     });
   }
 

@@ -3,7 +3,7 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { createStateMemory } from "../state.ts";
-import { TestMachine } from "../testing.ts";
+import { PageTables, TestMachine } from "../testing.ts";
 import { VECTOR } from "../runtime/traps.ts";
 import { Customer } from "./customer.ts";
 import type { RegionOptions } from "./limits.ts";
@@ -174,6 +174,28 @@ Deno.test("what a device writes while its port is accessed is seen at once", () 
     machine.runToException(10_000);
     assertEquals(machine.get("RBX"), 2n, access);
     assert(regionsOf(machine) >= 1);
+  }
+});
+
+Deno.test("code that is dropped goes on at zero after the top of 32-bit addresses", () => {
+  for (const compile of [false, true]) {
+    const machine = new TestMachine({ compile });
+    const tables = new PageTables(machine, "legacy", 0x60_0000);
+    const top = 0xffff_f000;
+    tables.map(top, 0x9000);
+    tables.map(0, 0xa000);
+    tables.map(CODE, CODE);
+    machine.enter("protected32", { tables });
+    // FNINIT; FLD1; JMP to a FSTP over code in another page, which ends at the top.
+    machine.poke(0x9000, "dbe3 d9e8 e9f10f0000");
+    machine.poke(0x9ffa, "db3d 00800000");
+    machine.poke(0xa000, UD2);
+    machine.poke(CODE, "ebfe");
+    machine.set({ RIP: CODE });
+    machine.run(3000);
+    machine.set({ RIP: top });
+    assertEquals(machine.runToException(3000).rip, 0n);
+    assertEquals(machine.peek64(CODE), 1n << 63n);
   }
 });
 
