@@ -7,8 +7,8 @@ import { X87_NUMBER_SIGNATURES } from "../runtime/x87_numbers.ts";
 
 /**
  * `pure`: neither faults nor leaves; `reads`: may fault or leave for a device;
- * `writes`: may write guest memory, too, itself or by a device, and so drop code; `privilege`: changes
- * which TLB array is used.
+ * `writes`: may write guest memory, too, itself or by a device, and so drop code;
+ * `privilege`: changes which TLB array is used.
  */
 export type Effect = "pure" | "reads" | "writes" | "privilege";
 
