@@ -68,6 +68,10 @@ export const JUMP_GENERATION = layout.take(4);
 export const SUPERVISOR_JUMPS = layout.take(4);
 /** Non-zero where entries of it lie in pages that are not global: i32. */
 export const JUMP_LOCAL = layout.take(4);
+/** Limit of the code segment that entries are of where segments are not flat: i32. */
+export const JUMP_CS_LIMIT = layout.take(4);
+/** Its base: i64. */
+export const JUMP_CS_BASE = layout.take(8);
 /** Address of the TLB array for data accesses at the present privilege: i32. */
 export const TLB_BASE = layout.take(4);
 /** Address of the TLB array for system structures (always supervisor): i32. */

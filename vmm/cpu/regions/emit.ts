@@ -16,7 +16,13 @@ import type { WantedHandler } from "../handlers.ts";
 import { REC_HANDLER, REC_LINK, SITE_OFFSET } from "../record.ts";
 import { countMore } from "../runtime/run.ts";
 import { reduceShape } from "../shape.ts";
-import { CODE_DROPPED, RECORD_STRIDE } from "../state.ts";
+import {
+  CODE_DROPPED,
+  CS,
+  RECORD_STRIDE,
+  RIP_BASE,
+  SEG_LIMIT,
+} from "../state.ts";
 import * as steps from "../steps.ts";
 import { i32, type I64, type Label, MOSTLY } from "../wasm/mod.ts";
 import { isPageKnown, type Node } from "./graph.ts";
@@ -43,6 +49,8 @@ export interface RegionKind {
   readonly isCounted: boolean;
   /** whether registers stay in memory 0 */
   readonly isInPlace: boolean;
+  /** whether no segment has a limit */
+  readonly isFlat: boolean;
   /** how the x87's register stack was before its head */
   readonly stack: StackPosition;
 }
@@ -74,13 +82,28 @@ class RegionEmitter {
   emit(): RegionFunction {
     const head = this.#head;
     this.#stacks.set(head, this.#kind.stack);
-    this.#f.build(() => this.#tree(head));
+    this.#f.build(() => {
+      if (!this.#kind.isFlat) this.#checkLimit();
+      this.#tree(head);
+    });
     this.#f.begin(() => {
       if (this.#kind.isCounted) {
         this.#f.countEntry(head.start, this.#offsetOf(head));
       }
     });
     return this.#f;
+  }
+
+  // Blocks of the head's page may be from a code segment with another limit. Other pages
+  // are within it: the jump cache knows RIPs only with a page's length before the limit.
+  #checkLimit(): void {
+    const f = this.#f;
+    const { state } = this.#module;
+    const limit = state.load32(0, CS + SEG_LIMIT).toI64U();
+    const last = state.load64(0, RIP_BASE).add(PAGE - 1);
+    f.rarely(limit.ltS(last), () => {
+      f.toThreaded(this.#head.start + RECORD_STRIDE);
+    });
   }
 
   // The node and all that it dominates.

@@ -6,6 +6,7 @@
 import type { Block, BlockCache } from "../block_cache.ts";
 import type { StackPosition } from "../fixed_stack.ts";
 import type { WantedHandler } from "../handlers.ts";
+import { MODE } from "../mode.ts";
 import {
   REC_HANDLER,
   REC_IMM,
@@ -102,6 +103,7 @@ class Growth {
         edges: this.#edges,
         isCounted,
         isInPlace: this.#limits.inPlace,
+        isFlat: (head.mode & MODE.FLAT) !== 0,
         stack: this.#stackNow(),
       },
     };

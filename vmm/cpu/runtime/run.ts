@@ -29,6 +29,8 @@ import {
   INDEX_MULTIPLIER,
   JUMP_BITS,
   JUMP_CACHE,
+  JUMP_CS_BASE,
+  JUMP_CS_LIMIT,
   JUMP_ENTRY_KEY,
   JUMP_GRAIN,
   JUMP_KEY,
@@ -192,6 +194,20 @@ function segmentIsFlat(cpu: CpuModule, segment: number, access: number): I32 {
     .and(rights.and(wanted | refused).eq(wanted));
 }
 
+// The jump cache goes by RIP: it holds for one base of the code segment, and one limit.
+function keepCodeSegment(cpu: CpuModule, f: FunctionBuilder): void {
+  const { state } = cpu;
+  const base = f.let(state.load64(0, CS + SEG_BASE));
+  const limit = f.let(state.load32(0, CS + SEG_LIMIT));
+  const isOther = base.ne(state.load64(0, JUMP_CS_BASE))
+    .or(limit.ne(state.load32(0, JUMP_CS_LIMIT)));
+  f.if(isOther, () => {
+    f.do(state.store64(0, base, JUMP_CS_BASE));
+    f.do(state.store32(0, limit, JUMP_CS_LIMIT));
+    f.call(cpu.fn.dropJumps);
+  });
+}
+
 function defineUpdateMode(cpu: CpuModule): void {
   const { state } = cpu;
   cpu.define("updateMode", (f) => {
@@ -216,11 +232,14 @@ function defineUpdateMode(cpu: CpuModule): void {
           MODE.STACK32,
           state.load32(0, SS + SEG_ACCESS).and(ACCESS.DB).ne(0),
         );
-        const flat = segmentIsFlat(cpu, CS, ACCESS.CODE | ACCESS.WRITABLE)
-          .and(segmentIsFlat(cpu, SS, ACCESS.WRITABLE))
-          .and(segmentIsFlat(cpu, DS, ACCESS.WRITABLE))
-          .and(segmentIsFlat(cpu, ES, ACCESS.WRITABLE));
+        const flat = f.let(
+          segmentIsFlat(cpu, CS, ACCESS.CODE | ACCESS.WRITABLE)
+            .and(segmentIsFlat(cpu, SS, ACCESS.WRITABLE))
+            .and(segmentIsFlat(cpu, DS, ACCESS.WRITABLE))
+            .and(segmentIsFlat(cpu, ES, ACCESS.WRITABLE)),
+        );
         put(MODE.FLAT, flat);
+        f.if(flat.eqz(), () => keepCodeSegment(cpu, f));
       },
     );
     put(MODE.PROTECTED, cr0.and(CR0_PE).ne(0).and(vm86.eqz()));
