@@ -1,6 +1,7 @@
 // How many instructions a run executes.
 
 import { assertEquals } from "@std/assert";
+import { FORCED_REGIONS } from "./regions/limits.ts";
 import { createStateMemory } from "./state.ts";
 import { EXIT_CODE } from "./exits.ts";
 import { Kick } from "./kick.ts";
@@ -67,5 +68,24 @@ Deno.test("run() stops after exactly as many instructions as asked", () => {
     const turns = Math.floor(instructions / 5);
     const expected = 4 * turns + instructions % 5;
     assertEquals(Number(machine.get("RCX")), expected % 65536);
+  }
+});
+
+Deno.test("run() is as exact where regions are as large as can be", () => {
+  const compile = { ...FORCED_REGIONS, blocks: 1e6, instructions: 1e6 };
+  const machine = new TestMachine({ compile });
+  machine.enter("protected32");
+  // inc ecx, 14 times; 1: jmp 1f; 1: ... and back.
+  const blocks = 200;
+  const back = (-(16 * blocks + 5) >>> 0).toString(16).match(/../g)!.reverse();
+  const block = `${"41".repeat(14)} eb00`;
+  machine.poke(CODE, block.repeat(blocks) + `e9${back.join("")}`);
+  for (let instructions = 3000; instructions < 9000; instructions += 91) {
+    machine.set({ RIP: CODE, RCX: 0 });
+    machine.cpu.run(undefined, { instructions });
+    const turns = Math.floor(instructions / (15 * blocks + 1));
+    const rest = instructions % (15 * blocks + 1);
+    const counted = 14 * Math.floor(rest / 15) + Math.min(rest % 15, 14);
+    assertEquals(Number(machine.get("RCX")), 14 * turns * blocks + counted);
   }
 });

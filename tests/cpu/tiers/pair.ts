@@ -11,6 +11,7 @@ import {
   PTE,
   TestMachine,
 } from "../../../vmm/cpu/testing.ts";
+import { REGISTER, type RegisterNumber } from "../../../vmm/cpu/registers.ts";
 import { LAYOUT, type Program } from "./program.ts";
 
 const REGISTERS = [
@@ -18,6 +19,7 @@ const REGISTERS = [
   ...["R11", "R12", "R13", "R14"] as const,
 ];
 const KEPT = [...REGISTERS, "RBX", "RDI", "RSP", "R15", "RFLAGS"] as const;
+const SEGMENTS = ["CS", "DS", "ES", "SS"] as const;
 const LIMIT = 200_000;
 const MOST_DIFFERENCES = 20;
 
@@ -33,6 +35,8 @@ export interface Outcome {
   readonly error: number | undefined;
   readonly rip: string;
   readonly memory: Uint8Array;
+  /** the x87's and the vector registers as FXSAVE has them */
+  readonly fx: Uint8Array;
 }
 
 /** A machine that runs programs, one after the other. */
@@ -59,41 +63,60 @@ export class ProgramRunner {
   }
 
   // Maps all anew: nothing is accessed or dirty.
-  #map(tables: PageTables, frames: readonly number[]): void {
+  #map(tables: PageTables, { frames, isUser }: Program): void {
     const { CODE, DATA, READ_ONLY, ABSENT, END } = LAYOUT;
     for (let at: number = CODE; at < END; at += 4096) {
       const frame = frames[(at - DATA) / 4096];
       const to = frame === undefined ? at : DATA + frame * 4096;
-      const flags = at === READ_ONLY ? PTE.P : PTE.P | PTE.RW;
+      const rights = at === READ_ONLY ? PTE.P : PTE.P | PTE.RW;
+      const flags = isUser ? rights | PTE.US : rights;
       if (at !== ABSENT) tables.map(at, to, flags);
     }
   }
 
-  #prepare({ code, isWide, registers, fuel, frames }: Program): void {
+  #prepare(program: Program): void {
+    const { code, isWide, isUser, base } = program;
     const { machine } = this;
     const { bytes } = machine.memory;
     const tables = isWide ? this.#wide : this.#narrow;
-    this.#map(tables, frames);
+    this.#map(tables, program);
     machine.enter(isWide ? "long" : "protected32", {
       tables,
+      cpl: isUser ? 3 : 0,
       cr0: CR0.WP,
       cr4: CR4.OSFXSR,
     });
     bytes.fill(0, LAYOUT.CODE, LAYOUT.END);
     bytes.set(code, LAYOUT.CODE);
-    machine.memory.dropCode(LAYOUT.CODE, LAYOUT.DATA - LAYOUT.CODE);
+    machine.memory.dropCode(LAYOUT.CODE, LAYOUT.END - LAYOUT.CODE);
     // What RET finds: the first block, then nothing that is mapped.
     const slot = isWide ? 8 : 4;
     for (let at = LAYOUT.STACK - 512; at < LAYOUT.STACK; at += slot) {
-      machine.poke32(at, LAYOUT.CODE);
+      machine.poke32(at, LAYOUT.CODE - base);
     }
+    for (const name of SEGMENTS) this.#setBase(REGISTER[name], base);
+    this.#setBase(REGISTER.FS, LAYOUT.DATA);
+    this.#setRegisters(program);
+  }
+
+  #setBase(segment: RegisterNumber, base: number): void {
+    const { cpu } = this.machine;
+    const { limit, access } = cpu.getDescriptor(segment);
+    cpu.setDescriptor(segment, { base: BigInt(base), limit, access });
+  }
+
+  #setRegisters({ isWide, registers, fuel, base, control }: Program): void {
+    const { machine } = this;
     const mask = isWide ? -1n : 0xffff_ffffn;
     registers.forEach((value, n) =>
       machine.set({ [REGISTERS[n]!]: value & mask })
     );
-    machine.set({ RIP: LAYOUT.CODE, RSP: LAYOUT.STACK - 512 });
+    machine.set({ RIP: LAYOUT.CODE - base, RSP: LAYOUT.STACK - 512 - base });
     machine.set({ [fuelOf(isWide)]: fuel });
-    machine.set({ RBX: LAYOUT.DATA, RDI: LAYOUT.CODE });
+    machine.set({ RBX: LAYOUT.DATA - base, RDI: LAYOUT.CODE - base });
+    const fx = machine.cpu.getFxImage();
+    new DataView(fx.buffer).setUint16(0, control, true);
+    machine.cpu.setFxImage(fx);
   }
 
   #outcome(
@@ -111,6 +134,7 @@ export class ProgramRunner {
       error: exit.errorCode,
       rip: exit.rip.toString(16),
       memory: machine.memory.bytes.slice(LAYOUT.CODE, LAYOUT.END),
+      fx: machine.cpu.getFxImage(),
     };
   }
 }
@@ -133,9 +157,12 @@ export function differences(
   for (const [name, value] of Object.entries(b.registers)) {
     compare(name, a.registers[name], value);
   }
-  b.memory.forEach((byte, n) => {
-    const at = (LAYOUT.CODE + n).toString(16);
-    if (out.length < MOST_DIFFERENCES) compare(at, a.memory[n], byte);
-  });
+  const compareBytes = (name: string, one: Uint8Array, other: Uint8Array) =>
+    other.forEach((byte, n) => {
+      const at = `${name} + ${n.toString(16)}`;
+      if (out.length < MOST_DIFFERENCES) compare(at, one[n], byte);
+    });
+  compareBytes("memory", a.memory, b.memory);
+  compareBytes("FXSAVE", a.fx, b.fx);
   return out;
 }

@@ -3,6 +3,7 @@
 // first takes one unit of fuel from a register, so that a program ends, with UD2.
 
 import type { Prng } from "../fuzz/prng.ts";
+import { RarerInstructions } from "./rarer.ts";
 
 /**
  * Where a program's parts are: two pages of code, four of data, of which the last
@@ -33,6 +34,12 @@ export interface Program {
   readonly registers: readonly bigint[];
   /** blocks that it executes */
   readonly fuel: number;
+  /** whether it is the user's */
+  readonly isUser: boolean;
+  /** base of its segments but FS and GS, in 32-bit mode */
+  readonly base: number;
+  /** the x87's control word */
+  readonly control: number;
   /** which page's frame each page of the data has, so that neighbours have other addends */
   readonly frames: readonly number[];
 }
@@ -50,10 +57,16 @@ const WRITABLE = LAYOUT.READ_ONLY - LAYOUT.DATA;
 /** Neighbours' frames are never neighbours in this order. */
 const FRAMES = [[1, 0, 3, 2], [2, 0, 3, 1], [3, 2, 1, 0]] as const;
 
+/** Nothing is unmasked, mostly; other precisions, another direction; PE is unmasked. */
+const CONTROLS = [0x37f, 0x37f, 0x37f, 0x27f, 0xf7f, 0x35f] as const;
+
 /** Makes one program. */
 export class ProgramMaker {
   readonly #random: Prng;
   readonly #isWide: boolean;
+  readonly #rarer: RarerInstructions;
+  /** Percent of the instructions that are rarer ones. */
+  #rarely = 0;
   /** Percent of the writes to code that are made. */
   #writes = 0;
   /** Percent of the instructions that are accesses in any case. */
@@ -65,11 +78,13 @@ export class ProgramMaker {
   constructor(random: Prng, isWide: boolean) {
     this.#random = random;
     this.#isWide = isWide;
+    this.#rarer = new RarerInstructions(random, isWide, this.#free);
   }
 
   make(): Program {
     this.#writes = this.#random.pick([0, 0, 10, 100]);
     this.#accesses = this.#random.pick([0, 0, 70]);
+    this.#rarely = this.#random.pick([0, 20, 60]);
     this.#edge = this.#random.pick([0x1000, WRITABLE]);
     const code = new Uint8Array(SLOTS * SLOT).fill(0x90);
     for (let n = 0; n < SLOTS; n++) code.set(this.#block(n), n * SLOT);
@@ -78,6 +93,9 @@ export class ProgramMaker {
       isWide: this.#isWide,
       registers: this.#free.map(() => this.#quad()),
       fuel: this.#random.between(50, 3000),
+      isUser: this.#random.chance(30),
+      base: this.#isWide ? 0 : this.#random.pick([0, 0, 0x10, 0x1234]),
+      control: this.#random.pick(CONTROLS),
       frames: this.#random.pick(FRAMES),
     };
   }
@@ -195,6 +213,7 @@ export class ProgramMaker {
   // --- Instructions ----------------------------------------------------------
 
   #instruction(): Bytes {
+    if (this.#random.chance(this.#rarely)) return this.#rarer.make();
     if (this.#random.chance(this.#accesses)) return this.#memory();
     const makers: readonly (() => Bytes)[] = [
       ...Array(6).fill(() => this.#binary()),

@@ -2,7 +2,10 @@
 // is overwritten, and faults. TIERS_PROGRAMS sets how many; the default takes seconds.
 
 import { assertEquals } from "@std/assert";
-import type { RegionOptions } from "../../../vmm/cpu/regions/limits.ts";
+import {
+  MOST_INSTRUCTIONS,
+  type RegionOptions,
+} from "../../../vmm/cpu/regions/limits.ts";
 import { Prng } from "../fuzz/prng.ts";
 import { differences, fuelOf, ProgramRunner } from "./pair.ts";
 import { ProgramMaker } from "./program.ts";
@@ -18,6 +21,10 @@ const POLICIES: Readonly<Record<string, Partial<RegionOptions>>> = {
     ...EAGER,
     threshold: 3,
     inPlace: true,
+  },
+  "as large as regions may be": {
+    ...EAGER,
+    ...{ threshold: 2, blocks: 100, calls: 6, instructions: MOST_INSTRUCTIONS },
   },
   "what is hot, small and then large": {
     ...EAGER,

@@ -159,6 +159,8 @@ function enter(x: Emitter, size: StackSize): void {
   const { stack } = x.shape;
   const immediate = x.imm();
   const level = x.let(immediate.shrU(32).and(31));
+  // Copied pointers may lie where others are written: that cannot be done anew.
+  x.cpu.direct?.leaveWhere(level.gtU(1));
   const sp = x.stackPointer();
   const frame = x.let(zeroExtend(sp.sub(widthOf(size)), stack));
   storeSlot(x, frame, x.gpr(REG.RBP, size), size);

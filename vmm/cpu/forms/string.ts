@@ -25,6 +25,7 @@ import {
 } from "../wasm/mod.ts";
 import { isSpent } from "../runtime/run.ts";
 import { STATUS } from "../runtime/traps.ts";
+import { NOT_RAM } from "../runtime/walk.ts";
 
 const AXES = { axes: ["address", "code", "flat", "rep"] } as const;
 
@@ -182,21 +183,27 @@ function asString<T>(x: Emitter, access: () => T): T {
   return result;
 }
 
-// The port is read last of all that can fault: it must not lose what it gave.
+// The port is read last of all that can fault or be done anew: it must not lose what it
+// gave, so that where that goes is found before.
 const INS: StringOperation = {
   source: false,
   destination: true,
   ports: true,
   element: (x, s) => {
+    const { f, cpu: { ram } } = x;
     const width = widthOf(s.size);
     const port = checkedPort(x, s.size);
     const la = destinationAddress(x, s, 1);
-    x.prepareWrite(la, width);
+    const host = x.hostForWrite(la, width);
     const value = asString(
       x,
       () => x.call("portIn", port, i32(width), x.site())[0],
     );
-    x.store(width, la, value);
+    f.if(
+      host.ne(NOT_RAM),
+      () => f.do(ram.store(width, host, value)),
+      () => x.store(width, la, value),
+    );
   },
 };
 

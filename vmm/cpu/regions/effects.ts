@@ -7,9 +7,8 @@ import { X87_NUMBER_SIGNATURES } from "../runtime/x87_numbers.ts";
 
 /**
  * `pure`: neither faults nor leaves; `faults`: may fault, and does nothing else that is
- * seen; `reads`: may fault or leave for a device;
- * `writes`: may write guest memory, too, and so drop code; `privilege`: changes
- * which TLB array is used.
+ * seen; `reads`: may fault or leave for a device; `writes`: may write guest memory, too,
+ * itself or by a device, and so drop code; `privilege`: changes which TLB array is used.
  */
 export type Effect = "pure" | "faults" | "reads" | "writes" | "privilege";
 
@@ -51,7 +50,6 @@ const EFFECTS: Readonly<Record<Effect, readonly RuntimeName[]>> = {
   writes: [
     ...["storeSlow", "storeSystem", "prepareWrite"] as const,
     ...["prepareLocked", "storeLocked", "copyRun", "fillRun"] as const,
-    // A device may write before it answers.
     ...["portIn", "portOut"] as const,
   ],
   privilege: ["updatePrivilege", "updateMode"],

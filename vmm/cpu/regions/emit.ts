@@ -15,12 +15,17 @@ import { ConstantFields, readFields } from "../fields.ts";
 import type { WantedHandler } from "../handlers.ts";
 import { REC_HANDLER, REC_LINK, SITE_OFFSET } from "../record.ts";
 import { countMore } from "../runtime/run.ts";
-import { STATUS } from "../runtime/traps.ts";
 import { reduceShape } from "../shape.ts";
-import { CODE_DROPPED, RECORD_STRIDE, RIP_BASE } from "../state.ts";
+import {
+  CODE_DROPPED,
+  CS,
+  RECORD_STRIDE,
+  RIP_BASE,
+  SEG_LIMIT,
+} from "../state.ts";
 import * as steps from "../steps.ts";
 import { i32, type I64, type Label, MOSTLY } from "../wasm/mod.ts";
-import { dominates, isPageKnown, type Node } from "./graph.ts";
+import { isPageKnown, type Node } from "./graph.ts";
 import { ENTRIES_OF_SLICE } from "./limits.ts";
 import { RegionFunction } from "./region_function.ts";
 import { Unsupported } from "./state_locals.ts";
@@ -44,7 +49,7 @@ export interface RegionKind {
   readonly isCounted: boolean;
   /** whether registers stay in memory 0 */
   readonly isInPlace: boolean;
-  /** whether no code segment's limit lies within its blocks */
+  /** whether no segment has a limit */
   readonly isFlat: boolean;
   /** how the x87's register stack was before its head */
   readonly stack: StackPosition;
@@ -77,13 +82,28 @@ class RegionEmitter {
   emit(): RegionFunction {
     const head = this.#head;
     this.#stacks.set(head, this.#kind.stack);
-    this.#f.build(() => this.#tree(head, false));
+    this.#f.build(() => {
+      if (!this.#kind.isFlat) this.#checkLimit();
+      this.#tree(head, false);
+    });
     this.#f.begin(() => {
       if (this.#kind.isCounted) {
         this.#f.countEntry(head.start, this.#offsetOf(head));
       }
     });
     return this.#f;
+  }
+
+  // Blocks of the head's page may be from a code segment with another limit. Other pages
+  // are within it: the jump cache knows RIPs only with a page's length before the limit.
+  #checkLimit(): void {
+    const f = this.#f;
+    const { state } = this.#module;
+    const limit = state.load32(0, CS + SEG_LIMIT).toI64U();
+    const last = state.load64(0, RIP_BASE).add(PAGE - 1);
+    f.rarely(limit.ltS(last), () => {
+      f.toThreaded(this.#head.start + RECORD_STRIDE);
+    });
   }
 
   // The node and all that it dominates. Where it follows one branch alone, all that is
@@ -174,16 +194,15 @@ class RegionEmitter {
     if (!this.#handlerAt(last).definition.ends) this.#checkCode(last);
   }
 
-  // After a runtime function that wrote memory, the code that follows may be another.
+  // After a runtime function that wrote memory, the code that follows may be another, which
+  // its records tell.
   #checkCode(record: number): void {
     const f = this.#f;
     if (!f.hasWritten) return;
     const { state } = this.#module;
-    const { site, length, count } = readFields(this.#source.state, record);
     f.rarely(state.load32(0, CODE_DROPPED), () => {
-      const next = (site & SITE_OFFSET) + length;
-      const rip = f.cpu.state.load64(0, RIP_BASE).add(next);
-      f.toStatus(STATUS.MISS, rip, count);
+      f.do(state.store32(0, 0, CODE_DROPPED));
+      f.toThreaded(record + RECORD_STRIDE);
     });
   }
 
@@ -200,17 +219,10 @@ class RegionEmitter {
     if (to === undefined) return leave();
     if (f.hasWritten) f.rarely(state.load32(0, CODE_DROPPED), leave);
     const rip = branchTarget(x);
-    if (!this.#isKnown(node, to)) {
+    if (!isPageKnown(node, to.page)) {
       f.rarely(f.leadsTo(rip, to.start).eqz(), leave);
     }
     this.#goOn(node, to, x, rip);
-  }
-
-  // Whether the RIP that leads from a node to another need not be looked up: what is there
-  // was found before, and in a segment with a limit that it ends within that as well.
-  #isKnown(node: Node, to: Node): boolean {
-    return isPageKnown(node, to.page) &&
-      (this.#kind.isFlat || dominates(to, node));
   }
 
   // A return goes where its call came from, nearly always.
@@ -220,7 +232,7 @@ class RegionEmitter {
     if (to !== undefined) {
       const offset = (to.page - node.page) * PAGE + this.#offsetOf(to);
       const guess = f.ripAt(offset, x.shape.code);
-      const isKnown = this.#isKnown(node, to);
+      const isKnown = isPageKnown(node, to.page);
       const isRight = f.let(rip.eq(guess));
       f.if(
         isKnown ? isRight : isRight.and(f.leadsTo(rip, to.start)),

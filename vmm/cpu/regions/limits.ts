@@ -6,7 +6,10 @@
 export interface RegionLimits {
   /** blocks in a region, at most */
   readonly blocks: number;
-  /** instructions in a region, at most, besides those of its first block */
+  /**
+   * instructions in a region, at most, besides those of its first block; no more than
+   * `MOST_INSTRUCTIONS` counts
+   */
   readonly instructions: number;
   /** calls inside each other that a region follows */
   readonly calls: number;
@@ -80,6 +83,13 @@ export const DEFAULT_REGIONS: RegionOptions = {
  */
 export const ENTRIES_OF_SLICE = 2000;
 
+/**
+ * Of all of a region's instructions may be executed before the budget is looked at, and
+ * its first block has up to 64 more: limits are exact by half of `EXACT_BELOW`. Paths in a
+ * region nest when it is emitted, too, for which the stack must do.
+ */
+export const MOST_INSTRUCTIONS = 448;
+
 /** Compiles every block when it is first executed. */
 export const FORCED_REGIONS: RegionOptions = {
   ...DEFAULT_REGIONS,
@@ -96,7 +106,10 @@ export function regionOptions(
   compile: boolean | Partial<RegionOptions> | undefined,
 ): RegionOptions | undefined {
   if (compile === false) return undefined;
-  return compile === true ? FORCED_REGIONS : { ...DEFAULT_REGIONS, ...compile };
+  if (compile === true) return FORCED_REGIONS;
+  const options = { ...DEFAULT_REGIONS, ...compile };
+  const instructions = Math.min(options.instructions, MOST_INSTRUCTIONS);
+  return { ...options, instructions };
 }
 
 const NUMBERS =

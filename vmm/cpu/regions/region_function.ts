@@ -513,14 +513,6 @@ export class RegionFunction extends FunctionBuilder {
     this.br(this.#toThreaded);
   }
 
-  /** Goes on at a RIP for another reason, after `count` more instructions. */
-  toStatus(status: number, rip: I64, count: number): void {
-    this.showFlags();
-    super.do(this.#module.state.store64(0, rip, RIP));
-    this.set(this.#owed, i32(this.owed + count));
-    this.return(i32(status));
-  }
-
   // In a definition that ends: the way out pays for its block.
   #spend(count: I32): void {
     this.set(this.#owed, i32(this.owed + (count.value ?? 0)));

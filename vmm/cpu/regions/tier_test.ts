@@ -3,7 +3,7 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { createStateMemory } from "../state.ts";
-import { TestMachine } from "../testing.ts";
+import { PageTables, TestMachine } from "../testing.ts";
 import { VECTOR } from "../runtime/traps.ts";
 import { Customer } from "./customer.ts";
 import type { RegionOptions } from "./limits.ts";
@@ -154,6 +154,49 @@ Deno.test("a loop that overwrites its own next instruction sees it at once", () 
   let expected = 0n;
   for (let n = 1; n <= 1000; n++) expected += BigInt.asIntN(8, BigInt(n));
   assertEquals(BigInt.asIntN(32, machine.get("RAX")), expected);
+});
+
+Deno.test("what a device writes while its port is accessed is seen at once", () => {
+  // OUT DX, AL or IN AL, DX; MOV EBX, 0: its immediate counts what was accessed.
+  for (const access of ["ee", "ec"]) {
+    let count = 0;
+    const touch = () => {
+      const { memory } = machine;
+      memory.bytes[CODE + 2] = ++count;
+      memory.dropCode(CODE + 2, 1);
+      return 1;
+    };
+    const bus = { readPort: touch, writePort: () => touch() === 1 };
+    const machine: TestMachine = new TestMachine({ compile: true, bus });
+    machine.enter("protected32");
+    machine.poke(CODE, `${access} bb00000000 e2f8 ${UD2}`);
+    machine.set({ RIP: CODE, RCX: 2, RDX: 0x10 });
+    machine.runToException(10_000);
+    assertEquals(machine.get("RBX"), 2n, access);
+    assert(regionsOf(machine) >= 1);
+  }
+});
+
+Deno.test("code that is dropped goes on at zero after the top of 32-bit addresses", () => {
+  for (const compile of [false, true]) {
+    const machine = new TestMachine({ compile });
+    const tables = new PageTables(machine, "legacy", 0x60_0000);
+    const top = 0xffff_f000;
+    tables.map(top, 0x9000);
+    tables.map(0, 0xa000);
+    tables.map(CODE, CODE);
+    machine.enter("protected32", { tables });
+    // FNINIT; FLD1; JMP to a FSTP over code in another page, which ends at the top.
+    machine.poke(0x9000, "dbe3 d9e8 e9f10f0000");
+    machine.poke(0x9ffa, "db3d 00800000");
+    machine.poke(0xa000, UD2);
+    machine.poke(CODE, "ebfe");
+    machine.set({ RIP: CODE });
+    machine.run(3000);
+    machine.set({ RIP: top });
+    assertEquals(machine.runToException(3000).rip, 0n);
+    assertEquals(machine.peek64(CODE), 1n << 63n);
+  }
 });
 
 Deno.test("a fault in a region leaves registers and flags as they were then", () => {
