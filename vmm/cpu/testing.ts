@@ -125,7 +125,8 @@ export class TestMachine {
       this.memory.map({ gpa: 0, length, offset: 0, writable: true });
     }
     const { memory } = this;
-    this.cpu = new VirtualCpu({ compile: tier?.compile, ...rest, memory });
+    const inTier = tier === undefined ? {} : { compile: tier.compile };
+    this.cpu = new VirtualCpu({ ...inTier, ...rest, memory });
     tier?.cpus.push(this.cpu);
     this.cpu.exceptionExits = ALL_EXCEPTIONS;
     this.view = new DataView(this.memory.memory.buffer);

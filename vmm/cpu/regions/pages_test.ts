@@ -5,6 +5,7 @@
 import { assertEquals } from "@std/assert";
 import { VECTOR } from "../runtime/traps.ts";
 import { CR0, CR4, PageTables, PTE, TestMachine } from "../testing.ts";
+import { FORCED_REGIONS, type RegionOptions } from "./limits.ts";
 
 const CODE = 0x8000;
 const DATA = 0x50_0000;
@@ -13,7 +14,9 @@ const READ_ONLY = DATA + 0x3000;
 const ABSENT = DATA + 0x4000;
 const UD2 = "0f0b";
 
-function machineWith(compile: boolean, program: string): TestMachine {
+type Compile = boolean | RegionOptions;
+
+function machineWith(compile: Compile, program: string): TestMachine {
   const machine = new TestMachine({ compile });
   const tables = new PageTables(machine, "long");
   tables.map(CODE, CODE, PTE.P | PTE.RW);
@@ -24,6 +27,8 @@ function machineWith(compile: boolean, program: string): TestMachine {
     }
   });
   tables.map(READ_ONLY, FRAMES[0], PTE.P);
+  // What locals begin with is the tag of this one, and not its addend.
+  tables.map(0, FRAMES[1], PTE.P | PTE.RW);
   machine.enter("long", { tables, cr0: CR0.WP, cr4: CR4.OSFXSR });
   machine.poke(CODE, program + UD2);
   return machine;
@@ -33,10 +38,11 @@ function machineWith(compile: boolean, program: string): TestMachine {
 const LIMIT = 10_000;
 
 // Runs twice: where the TLB is empty, and where it knows the pages.
-function outcomes(compile: boolean, program: string, rbx: number) {
+function outcomes(compile: Compile, program: string, rbx: number) {
   const machine = machineWith(compile, program);
   const found = [1, 2].map(() => {
     machine.set({ RIP: CODE, RBX: rbx, RSP: rbx, RAX: 1, RCX: 2, RDX: 3 });
+    machine.set({ R8: READ_ONLY });
     const { vector } = machine.runToException(LIMIT);
     const registers = (["RAX", "RCX", "RDX", "RSI", "RSP", "CR2"] as const)
       .map((name) => machine.get(name));
@@ -67,6 +73,14 @@ const PROGRAMS: Readonly<Record<string, string>> = {
   "moving base": "488b03 4883c310 488b0b 48894bf0",
   // mov rdx, [rbx]; lock xadd [rbx+8], rax; mov rcx, [rbx+8]
   locked: "488b13 f0480fc14308 488b4b08",
+  // mov [rbx-8], rax; mov rdx, [r8]; mov [rbx+8], rcx
+  "another base": "488943f8 498b10 48894b08",
+  // rcl dword [rbx], cl; mov rax, [rbx+8]
+  "flags on some paths": "d313 488b4308",
+  // cmpxchg [rbx], rcx; mov rax, [rbx+8]; mov [rbx], rcx
+  "a write on some paths": "480fb10b 488b4308 48890b",
+  // cmpxchg8b [rbx]; mov rcx, [rbx+4]
+  "several accesses on some paths": "0fc70b 488b4b04",
 };
 
 const PLACES: Readonly<Record<string, number>> = {
@@ -78,13 +92,16 @@ const PLACES: Readonly<Record<string, number>> = {
   "where nothing can be written": READ_ONLY + 16,
   "before a page that is not there": ABSENT - 8,
   "where nothing is": ABSENT + 16,
+  "in the first page": 0x100,
 };
 
 for (const [what, program] of Object.entries(PROGRAMS)) {
   Deno.test(`accesses that share a page: ${what}`, () => {
     for (const [where, rbx] of Object.entries(PLACES)) {
       const threaded = outcomes(false, program, rbx);
-      assertEquals(outcomes(true, program, rbx), threaded, where);
+      for (const compile of [true, { ...FORCED_REGIONS, inPlace: true }]) {
+        assertEquals(outcomes(compile, program, rbx), threaded, where);
+      }
       const ends = new Set<number>([VECTOR.UD, VECTOR.PF]);
       assertEquals(threaded.every(({ vector }) => ends.has(vector)), true);
     }
