@@ -9,20 +9,34 @@ import { VECTOR } from "../runtime/traps.ts";
 const CODE = 0x8000;
 const DATA = 0x9000;
 /** A round's operands, then what it leaves. */
-const STRIDE = 0x50;
+const STRIDE = 0x80;
+/** In a round's: a double, then two numbers of the x87. */
+const PLACES = [0, 0x50, 0x58, 0x60, 0x68];
 /** A number that is rounded up where it is stored in 64 bits, and where that goes. */
-const LONG = 0xd000;
+const LONG = 0x1_0000;
 const UD2 = "0f0b";
 
-const NUMBERS = [1.5, -0.1, 0, -0, Infinity, -Infinity, 1e300, 2 ** -1050]
-  .concat([-(2 ** 40), 3]).map((x) => {
-    const view = new DataView(new ArrayBuffer(8));
-    view.setFloat64(0, x, true);
-    return view.getBigUint64(0, true);
-  }).concat([0x7ff8_0000_0000_0001n, 0x7ff0_0000_0000_0001n]);
+/** Numbers as doubles, and others of the same kind as the x87 has them. */
+const NUMBERS: readonly (readonly [bigint, bigint, bigint])[] = [
+  [0x3ff8_0000_0000_0000n, 0xc000_0000_0000_0000n, 0x3fffn],
+  [0xbfb9_9999_9999_999an, 0xcccc_cccc_cccc_cccdn, 0xbffbn],
+  [0n, 0n, 0n],
+  [1n << 63n, 0n, 0x8000n],
+  [0x7ff0_0000_0000_0000n, 1n << 63n, 0x7fffn],
+  [0xfff0_0000_0000_0000n, 1n << 63n, 0xffffn],
+  [0x7e37_e43c_8800_759cn, 0xbf21_e440_03ac_dd2dn, 0x43e3n],
+  [0x7fef_ffff_ffff_ffffn, ~0n, 0x7ffen],
+  [1n, 1n, 0n],
+  [0xc270_0000_0000_0000n, 1n << 63n, 0xc027n],
+  [0x4008_0000_0000_0000n, 0xc000_0000_0000_0000n, 0x4000n],
+  [0x7ff8_0000_0000_0001n, 0xc000_0000_0000_0001n, 0x7fffn],
+  [0x7ff0_0000_0000_0001n, 0x8000_0000_0000_0001n, 0x7fffn],
+  // No number at all.
+  [0x3ff0_0000_0000_0000n, 0x4000_0000_0000_0000n, 0x3fffn],
+];
 const PAIRS = NUMBERS.flatMap((a) => NUMBERS.map((b) => [a, b] as const));
 
-/** With ST(1), ST(0) and [EBX] as operands; what is stored goes to [EBX + 30h]. */
+/** With ST(1), ST(0) and the double at [EBX] as operands; what is stored goes to [EBX + 30h]. */
 const GROUPS: Readonly<Record<string, readonly string[]>> = {
   "ST(0) and ST(1)": ["d8c1", "d8c9", "d8e1", "d8e9", "d8f1", "d8f9"],
   "ST(1) and ST(0)": ["dcc1", "dcc9", "dce1", "dce9", "dcf1", "dcf9"],
@@ -53,15 +67,17 @@ class Bench {
   run(code: string): Uint8Array {
     const m = this.machine;
     m.memory.bytes.fill(0, DATA, LONG);
-    PAIRS.forEach((pair, n) =>
-      pair.forEach((x, k) => m.poke64(DATA + n * STRIDE + 8 * k, x))
+    PAIRS.forEach(([[, ...a], [double, ...b]], n) =>
+      [double, ...a, ...b].forEach((x, k) =>
+        m.poke64(DATA + n * STRIDE + PLACES[k]!, x)
+      )
     );
     m.poke64(LONG, 0x8000_0000_0000_07ffn);
     m.poke64(LONG + 8, 0x3fffn);
-    // FLD [EBX]; FLD [EBX + 8]; FLD [LONG]; FSTP [LONG + 10h], which sets C1
-    const before = "dd03 dd4308 db2d00d00000 dd1d10d00000";
-    // FNSTSW [EBX + 10h]; FSTP [EBX + 40h]; FNSTSW [EBX + 12h]; FNINIT; ADD EBX, STRIDE
-    const after = "dd7b10 db7b40 dd7b12 dbe3 83c350";
+    // FLD [EBX + 50h]; FLD [EBX + 60h]; FLD [LONG]; FSTP [LONG + 10h], which sets C1
+    const before = "db6b50 db6b60 db2d00000100 dd1d10000100";
+    // FNSTSW [EBX + 10h]; FSTP [EBX + 40h]; FNSTSW [EBX + 12h]; FNINIT; SUB EBX, -STRIDE
+    const after = "dd7b10 db7b40 dd7b12 dbe3 83eb80";
     const body = `${before} ${code} ${after}`;
     const back = 256 - 2 - body.replaceAll(" ", "").length / 2;
     m.poke(CODE, `dbe3 ${body} e2 ${back.toString(16)} ${UD2}`);
