@@ -72,6 +72,8 @@ const PROGRAMS: Readonly<Record<string, string>> = {
   stores: "488903 48894b08 488b5308 48010b",
   // mov [rbx], rax; mov rdx, [rbx+8]; mov rcx, [rbx]; add [rbx], rdx; mov rsi, [rbx]
   "a read beyond a write": "488903 488b5308 488b0b 480113 488b33",
+  // mov [rbx], rax; mov rdx, [rbx+8]; mov [rbx+16], rcx
+  "a write beyond a read": "488903 488b5308 48894b10",
   // push rax; push rcx; mov rsi, [rsp+8]; pop rdx; pop rcx
   pushes: "50 51 488b742408 5a 59",
   // movups xmm0, [rbx]; movups [rbx+8], xmm0; mov rax, [rbx+12]
@@ -95,6 +97,7 @@ const PLACES: Readonly<Record<string, number>> = {
   "at a page's end": DATA + 0x1000 - 8,
   "at a page's start": DATA + 0x1000,
   "across two pages": DATA + 0x1000 - 4,
+  "one byte in another page": DATA + 0x1000 - 7,
   "before a page that cannot be written": READ_ONLY - 8,
   "where nothing can be written": READ_ONLY + 16,
   "before a page that is not there": ABSENT - 8,
