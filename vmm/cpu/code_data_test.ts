@@ -3,7 +3,7 @@
 
 import { assertEquals } from "@std/assert";
 import { createSharedCode, SharedCode } from "./shared_code.ts";
-import { PageTables, PTE, TestMachine } from "./testing.ts";
+import { PageTables, PTE, TestMachine, testTiers } from "./testing.ts";
 import { VECTOR } from "./runtime/traps.ts";
 
 const CODE = 0x8000;
@@ -37,7 +37,7 @@ function countDrops({ memory }: TestMachine): () => number {
 /** mov ecx, 1000; L: inc dword [rbx]; dec ecx; jnz L; ud2 */
 const COUNT_UP = `b9e8030000 ff03 ffc9 75fa ${UD2}`;
 
-Deno.test("data beside code in a page does not disturb it", () => {
+testTiers("data beside code in a page does not disturb it", () => {
   const machine = longMachine();
   const drops = countDrops(machine);
   machine.poke(CODE, COUNT_UP);
@@ -50,52 +50,61 @@ Deno.test("data beside code in a page does not disturb it", () => {
   assertEquals(drops() - before, 1, "the first write tells where code is");
 });
 
-Deno.test("data beside code is told of where another engine may hold the code", () => {
-  const machine = longMachine();
-  const other = new TestMachine({ memory: machine.memory, cpuid: { vcpu: 1 } });
-  const drops = countDrops(machine);
-  machine.poke(CODE, COUNT_UP);
-  machine.set({ RIP: CODE, RBX: CODE + 0x800 });
-  machine.runToException();
-  assertEquals(drops() >= 1000, true);
-  assertEquals(other.cpu.statistics.blocks, 0);
-});
+testTiers(
+  "data beside code is told of where another engine may hold the code",
+  () => {
+    const machine = longMachine();
+    const other = new TestMachine({
+      memory: machine.memory,
+      cpuid: { vcpu: 1 },
+    });
+    const drops = countDrops(machine);
+    machine.poke(CODE, COUNT_UP);
+    machine.set({ RIP: CODE, RBX: CODE + 0x800 });
+    machine.runToException();
+    assertEquals(drops() >= 1000, true);
+    assertEquals(other.cpu.statistics.blocks, 0);
+  },
+);
 
-Deno.test("data beside code is told of where another thread holds the code", () => {
-  const machine = longMachine();
-  const { memory } = machine;
-  const buffers = createSharedCode(memory.common);
-  const peers = {
-    count: 2,
-    isRunning: () => false,
-    kick: () => {},
-    whileParked: (wait: () => void) => wait(),
-  };
-  memory.shareCode(new SharedCode(buffers, 0, peers));
-  const other = new SharedCode(buffers, 1, peers);
-  const dropped: number[] = [];
-  other.connect({
-    protectPage: () => {},
-    dropPage: (page) => dropped.push(page),
-    protectAll: () => {},
-  });
-  machine.poke(CODE, COUNT_UP);
-  const run = (instructions: number) => {
-    machine.cpu.run(undefined, { instructions });
-    other.drain();
-    return dropped.splice(0);
-  };
-  const page = CODE / 4096;
-  machine.set({ RIP: CODE, RBX: CODE + 0x800 });
-  assertEquals(run(1100), []);
-  other.claim(page);
-  assertEquals(run(1100), [page]);
-  // It has let go.
-  assertEquals(run(100), []);
-  assertEquals(machine.peek32(CODE + 0x800) > 700, true);
-});
+testTiers(
+  "data beside code is told of where another thread holds the code",
+  () => {
+    const machine = longMachine();
+    const { memory } = machine;
+    const buffers = createSharedCode(memory.common);
+    const peers = {
+      count: 2,
+      isRunning: () => false,
+      kick: () => {},
+      whileParked: (wait: () => void) => wait(),
+    };
+    memory.shareCode(new SharedCode(buffers, 0, peers));
+    const other = new SharedCode(buffers, 1, peers);
+    const dropped: number[] = [];
+    other.connect({
+      protectPage: () => {},
+      dropPage: (page) => dropped.push(page),
+      protectAll: () => {},
+    });
+    machine.poke(CODE, COUNT_UP);
+    const run = (instructions: number) => {
+      machine.cpu.run(undefined, { instructions });
+      other.drain();
+      return dropped.splice(0);
+    };
+    const page = CODE / 4096;
+    machine.set({ RIP: CODE, RBX: CODE + 0x800 });
+    assertEquals(run(1100), []);
+    other.claim(page);
+    assertEquals(run(1100), [page]);
+    // It has let go.
+    assertEquals(run(100), []);
+    assertEquals(machine.peek32(CODE + 0x800) > 700, true);
+  },
+);
 
-Deno.test("code that is decoded beside data is watched from then on", () => {
+testTiers("code that is decoded beside data is watched from then on", () => {
   const machine = longMachine();
   // mov byte [rbp + 100h], 1; call rbp; inc byte [rbx]; call rbp; ud2
   const program = `c6850001000001 ${CALL} fe03 ${CALL} ${UD2}`;
@@ -128,7 +137,7 @@ function crossing(after: number, before: number, at: number): bigint {
   return machine.get("RSI") >> BigInt(8 * at - 8);
 }
 
-Deno.test("an instruction across pages is watched in both, among data", () => {
+testTiers("an instruction across pages is watched in both, among data", () => {
   for (let before = 1; before < 5; before++) {
     for (const at of [1, 4]) {
       assertEquals(crossing(NEXT + 4096, before, at), 3n);
@@ -137,24 +146,27 @@ Deno.test("an instruction across pages is watched in both, among data", () => {
   }
 });
 
-Deno.test("a store is told of where it may touch code, and nowhere else", () => {
-  const machine = longMachine();
-  const drops = countDrops(machine);
-  // Ten bytes of code: mov eax, 11h; nop; nop; nop; nop; ret
-  const code = NEXT + 0x403;
-  // call rbp; mov byte [rbp + 100h], 1; mov [rbx], rcx; ud2
-  const program = `${CALL} c6850001000001 48890b ${UD2}`;
-  const told = (at: number) => {
-    machine.poke(code, "b811000000 90909090 c3");
-    machine.poke(CODE, program);
-    machine.set({ RIP: CODE, RSP: CODE + 0x7000, RBP: code, RBX: at });
-    const before = drops();
-    assertEquals(machine.runToException().vector, VECTOR.UD);
-    return drops() - before;
-  };
-  told(code + 0x200);
-  for (let at = code - 24; at < code + 24; at++) {
-    const isNear = at + 7 >> 3 >= code >> 3 && at >> 3 <= code + 9 >> 3;
-    assertEquals(told(at), isNear ? 1 : 0, `${at - code}`);
-  }
-});
+testTiers(
+  "a store is told of where it may touch code, and nowhere else",
+  () => {
+    const machine = longMachine();
+    const drops = countDrops(machine);
+    // Ten bytes of code: mov eax, 11h; nop; nop; nop; nop; ret
+    const code = NEXT + 0x403;
+    // call rbp; mov byte [rbp + 100h], 1; mov [rbx], rcx; ud2
+    const program = `${CALL} c6850001000001 48890b ${UD2}`;
+    const told = (at: number) => {
+      machine.poke(code, "b811000000 90909090 c3");
+      machine.poke(CODE, program);
+      machine.set({ RIP: CODE, RSP: CODE + 0x7000, RBP: code, RBX: at });
+      const before = drops();
+      assertEquals(machine.runToException().vector, VECTOR.UD);
+      return drops() - before;
+    };
+    told(code + 0x200);
+    for (let at = code - 24; at < code + 24; at++) {
+      const isNear = at + 7 >> 3 >= code >> 3 && at >> 3 <= code + 9 >> 3;
+      assertEquals(told(at), isNear ? 1 : 0, `${at - code}`);
+    }
+  },
+);

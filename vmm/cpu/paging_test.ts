@@ -14,6 +14,7 @@ import {
   PTE,
   type Raised,
   TestMachine,
+  testTiers,
 } from "./testing.ts";
 import { VECTOR } from "./runtime/traps.ts";
 import { TLB_ENTRIES } from "./state.ts";
@@ -202,7 +203,7 @@ const SIZES: readonly SizeCase[] = [
 ];
 
 for (const { kind, size, cr4 = 0 } of SIZES) {
-  Deno.test(`${kind} paging maps pages of ${size} bytes`, () => {
+  testTiers(`${kind} paging maps pages of ${size} bytes`, () => {
     const s = setup(kind);
     const linear = 0x8000_0000n;
     const offset = size === 4096 ? 0xabc : 0x6_5abc;
@@ -220,7 +221,7 @@ for (const { kind, size, cr4 = 0 } of SIZES) {
   });
 }
 
-Deno.test("without CR4.PSE a 4 MiB entry is a page table", () => {
+testTiers("without CR4.PSE a 4 MiB entry is a page table", () => {
   const s = setup("legacy");
   const linear = 0xc000_0000n;
   const leaf = s.tables.map(linear, PAGE, P | RW);
@@ -232,7 +233,7 @@ Deno.test("without CR4.PSE a 4 MiB entry is a page table", () => {
   assertEquals(Number(s.tables.read(leaf)) & A, A);
 });
 
-Deno.test("PSE-36 puts bits 20:13 of an entry above 4 GiB", () => {
+testTiers("PSE-36 puts bits 20:13 of an entry above 4 GiB", () => {
   const machine = new TestMachine({ size: 32 << 20 });
   const high = 0x23_0040_0000;
   machine.memory.unmap(0, machine.memory.size);
@@ -249,7 +250,7 @@ Deno.test("PSE-36 puts bits 20:13 of an entry above 4 GiB", () => {
   assertEquals(machine.get("RAX"), 4321n);
 });
 
-Deno.test("without paging, linear addresses are physical", () => {
+testTiers("without paging, linear addresses are physical", () => {
   const machine = new TestMachine();
   machine.poke(CODE, LOAD + UD2);
   machine.poke32(PAGE, 99);
@@ -259,7 +260,7 @@ Deno.test("without paging, linear addresses are physical", () => {
   assertEquals(machine.get("RAX"), 99n);
 });
 
-Deno.test("tables in read-only memory are used, and stay as they are", () => {
+testTiers("tables in read-only memory are used, and stay as they are", () => {
   for (const kind of KINDS) {
     const s = setup(kind);
     const { memory } = s.machine;
@@ -284,7 +285,7 @@ Deno.test("tables in read-only memory are used, and stay as they are", () => {
   }
 });
 
-Deno.test("a missing entry of any level faults as not present", () => {
+testTiers("a missing entry of any level faults as not present", () => {
   for (const kind of KINDS) {
     const s = setup(kind);
     const far = kind === "long" ? 0x7f00_0000_0000n : 0xff00_0000n;
@@ -356,7 +357,7 @@ Deno.test("reserved bits of every kind of entry fault with RSVD", () => {
   }
 });
 
-Deno.test("bits 62:52 are ignored by 4-level paging", () => {
+testTiers("bits 62:52 are ignored by 4-level paging", () => {
   const s = setup("long");
   for (const bit of range(52, 62)) {
     s.tables.map(DATA, PAGE, BigInt(P | RW) | 1n << BigInt(bit));
@@ -364,7 +365,7 @@ Deno.test("bits 62:52 are ignored by 4-level paging", () => {
   }
 });
 
-Deno.test("CPUID's physical width decides which bits are reserved", () => {
+testTiers("CPUID's physical width decides which bits are reserved", () => {
   const machine = new TestMachine({ cpuid: { physicalBits: 46 } });
   const s = setup("long", machine);
   s.tables.map(DATA, BigInt(PAGE) | 1n << 46n, P);
@@ -379,34 +380,37 @@ Deno.test("CPUID's physical width decides which bits are reserved", () => {
 
 // --- Canonical addresses -----------------------------------------------------
 
-Deno.test("an address that is not canonical is #GP(0), on the stack #SS(0)", () => {
-  const low = 0x0000_8000_0000_0000n;
-  const high = 0xffff_7fff_ffff_ffffn;
-  const cases: [string, bigint, number][] = [
-    [LOAD, low, VECTOR.GP],
-    [LOAD, high - 3n, VECTOR.GP],
-    [STORE, low, VECTOR.GP],
-    [JUMP, low, VECTOR.GP],
-    // mov eax, [rbx + rbp*1] keeps DS; mov eax, [rbp + 0] and [rsp] use SS
-    ["4889dd 8b4500", low, VECTOR.SS],
-    ["4889dd 894500", high, VECTOR.SS],
-    ["4889dc 8b0424", low, VECTOR.SS],
-    ["4889dc 50", low + 8n, VECTOR.SS],
-    ["4889dc 58", low, VECTOR.SS],
-    // mov rax, [rbx] across the edge
-    ["488b03", low - 4n, VECTOR.GP],
-    ["488903", low - 1n, VECTOR.GP],
-    ["0f1003", low - 8n, VECTOR.GP],
-  ];
-  const s = setup("long");
-  s.tables.map(low - 4096n, PAGE, P | RW);
-  for (const [program, at, vector] of cases) {
-    const raised = attempt(s, { program, at, cr4: CR4.OSFXSR });
-    assertEquals([raised.vector, raised.error], [vector, 0], program);
-  }
-});
+testTiers(
+  "an address that is not canonical is #GP(0), on the stack #SS(0)",
+  () => {
+    const low = 0x0000_8000_0000_0000n;
+    const high = 0xffff_7fff_ffff_ffffn;
+    const cases: [string, bigint, number][] = [
+      [LOAD, low, VECTOR.GP],
+      [LOAD, high - 3n, VECTOR.GP],
+      [STORE, low, VECTOR.GP],
+      [JUMP, low, VECTOR.GP],
+      // mov eax, [rbx + rbp*1] keeps DS; mov eax, [rbp + 0] and [rsp] use SS
+      ["4889dd 8b4500", low, VECTOR.SS],
+      ["4889dd 894500", high, VECTOR.SS],
+      ["4889dc 8b0424", low, VECTOR.SS],
+      ["4889dc 50", low + 8n, VECTOR.SS],
+      ["4889dc 58", low, VECTOR.SS],
+      // mov rax, [rbx] across the edge
+      ["488b03", low - 4n, VECTOR.GP],
+      ["488903", low - 1n, VECTOR.GP],
+      ["0f1003", low - 8n, VECTOR.GP],
+    ];
+    const s = setup("long");
+    s.tables.map(low - 4096n, PAGE, P | RW);
+    for (const [program, at, vector] of cases) {
+      const raised = attempt(s, { program, at, cr4: CR4.OSFXSR });
+      assertEquals([raised.vector, raised.error], [vector, 0], program);
+    }
+  },
+);
 
-Deno.test("the last canonical bytes of each half can be used", () => {
+testTiers("the last canonical bytes of each half can be used", () => {
   const s = setup("long");
   const low = 0x0000_8000_0000_0000n;
   s.tables.map(low - 4096n, PAGE, P | RW);
@@ -536,7 +540,7 @@ const CHANGES: readonly InvalidationCase[] = [
 ];
 
 for (const c of CHANGES) {
-  Deno.test(`${c.name} ${c.survives ? "keeps" : "drops"} a translation`, () => {
+  testTiers(`${c.name} ${c.survives ? "keeps" : "drops"} a translation`, () => {
     const s = setup("long");
     s.machine.poke32(PAGE, 1);
     s.machine.poke32(OTHER, 2);
@@ -552,7 +556,7 @@ for (const c of CHANGES) {
   });
 }
 
-Deno.test("MOV CR3 drops what took the place of a global translation", () => {
+testTiers("MOV CR3 drops what took the place of a global translation", () => {
   const s = setup("long");
   const rival = DATA + 4096 * TLB_ENTRIES;
   s.machine.poke32(PAGE, 1);
@@ -571,7 +575,7 @@ Deno.test("MOV CR3 drops what took the place of a global translation", () => {
   assertEquals(s.machine.get("RDX"), 2n);
 });
 
-Deno.test("INVLPG drops a large page whole", () => {
+testTiers("INVLPG drops a large page whole", () => {
   for (const size of [2 << 20, 1 << 30]) {
     const s = setup("long");
     const linear = 0x40_0000_0000n;
@@ -592,7 +596,7 @@ Deno.test("INVLPG drops a large page whole", () => {
   }
 });
 
-Deno.test("a translation that was not present is not remembered", () => {
+testTiers("a translation that was not present is not remembered", () => {
   for (const kind of KINDS) {
     const s = setup(kind);
     s.machine.poke32(PAGE, 5);
@@ -604,7 +608,7 @@ Deno.test("a translation that was not present is not remembered", () => {
   }
 });
 
-Deno.test("rights that were added need no invalidation after a fault", () => {
+testTiers("rights that were added need no invalidation after a fault", () => {
   for (const kind of KINDS) {
     const s = setup(kind);
     s.tables.map(DATA, PAGE, P | US);
@@ -615,7 +619,7 @@ Deno.test("rights that were added need no invalidation after a fault", () => {
   }
 });
 
-Deno.test("a load does not make a page dirty, the next store does", () => {
+testTiers("a load does not make a page dirty, the next store does", () => {
   for (const kind of KINDS) {
     const s = setup(kind);
     const leaf = s.tables.map(DATA, PAGE, P | RW);
@@ -626,7 +630,7 @@ Deno.test("a load does not make a page dirty, the next store does", () => {
   }
 });
 
-Deno.test("a dirty bit that was cleared is set again after INVLPG", () => {
+testTiers("a dirty bit that was cleared is set again after INVLPG", () => {
   const s = setup("long");
   const leaf = s.tables.map(DATA, PAGE, P | RW);
   acrossChange(s, { program: `${STORE} 0f013b ${STORE}` }, () => {
@@ -636,7 +640,7 @@ Deno.test("a dirty bit that was cleared is set again after INVLPG", () => {
   assertEquals(Number(s.tables.read(leaf)) & (A | D), A | D);
 });
 
-Deno.test("CR0.WP takes effect at once", () => {
+testTiers("CR0.WP takes effect at once", () => {
   const s = setup("long");
   s.tables.map(DATA, PAGE, P);
   // mov [rbx], eax; mov rax, cr0; bts rax, 16; mov cr0, rax; mov [rbx], eax
@@ -647,7 +651,7 @@ Deno.test("CR0.WP takes effect at once", () => {
   assertEquals(raised.rip, BigInt(CODE + 13));
 });
 
-Deno.test("CR4.SMAP, STAC and CLAC take effect at once", () => {
+testTiers("CR4.SMAP, STAC and CLAC take effect at once", () => {
   const s = setup("long");
   s.tables.map(DATA, PAGE, P | RW | US);
   // load; set CR4.SMAP; stac; load; clac; load
@@ -658,7 +662,7 @@ Deno.test("CR4.SMAP, STAC and CLAC take effect at once", () => {
   assertEquals(raised.rip, BigInt(CODE + 21));
 });
 
-Deno.test("EFER.NXE takes effect at once", () => {
+testTiers("EFER.NXE takes effect at once", () => {
   const s = setup("long");
   s.machine.poke(PAGE, "c3");
   s.tables.map(DATA, PAGE, BigInt(P | RW));
@@ -670,7 +674,7 @@ Deno.test("EFER.NXE takes effect at once", () => {
   assertEquals([raised.vector, raised.error], [VECTOR.PF, 17]);
 });
 
-Deno.test("user and supervisor accesses have rights of their own", () => {
+testTiers("user and supervisor accesses have rights of their own", () => {
   const s = setup("long");
   s.tables.map(DATA, PAGE, P | RW);
   assertEquals(attempt(s, { program: LOAD }).vector, VECTOR.UD);
@@ -730,20 +734,23 @@ function runSwitches(
   };
 }
 
-Deno.test("address spaces with PCIDs do not see each other's translations", () => {
-  const { cr3, one, two } = twoSpaces();
-  for (const keep of [false, true]) {
-    const { raised, rax, rdx, rdi } = runSwitches({
-      name: "there and back",
-      first: cr3(two, 2, keep),
-      second: cr3(one.tables, 1, keep),
-    });
-    assertEquals(raised.vector, VECTOR.UD);
-    assertEquals([rax, rdx, rdi], [1n, 2n, 1n]);
-  }
-});
+testTiers(
+  "address spaces with PCIDs do not see each other's translations",
+  () => {
+    const { cr3, one, two } = twoSpaces();
+    for (const keep of [false, true]) {
+      const { raised, rax, rdx, rdi } = runSwitches({
+        name: "there and back",
+        first: cr3(two, 2, keep),
+        second: cr3(one.tables, 1, keep),
+      });
+      assertEquals(raised.vector, VECTOR.UD);
+      assertEquals([rax, rdx, rdi], [1n, 2n, 1n]);
+    }
+  },
+);
 
-Deno.test("MOV CR3 drops the translations of the PCID that it loads", () => {
+testTiers("MOV CR3 drops the translations of the PCID that it loads", () => {
   const { cr3, one, two } = twoSpaces();
   const { rdi } = runSwitches({
     name: "back with a flush",
@@ -753,7 +760,7 @@ Deno.test("MOV CR3 drops the translations of the PCID that it loads", () => {
   assertEquals(rdi, 2n);
 });
 
-Deno.test("MOV CR3 with bit 63 keeps the translations of its PCID", () => {
+testTiers("MOV CR3 with bit 63 keeps the translations of its PCID", () => {
   const { cr3, one, two } = twoSpaces();
   const { rdi } = runSwitches({
     name: "back without a flush",
@@ -773,7 +780,7 @@ for (const cr4 of [0, CR4.PGE, CR4.PCIDE, CR4.PGE | CR4.PCIDE]) {
     if (keep && !(cr4 & CR4.PCIDE)) continue;
     const what = `CR4 ${cr4.toString(16)}${keep ? " and bit 63" : ""}`;
 
-    Deno.test(`code at one address is each space's own, with ${what}`, () => {
+    testTiers(`code at one address is each space's own, with ${what}`, () => {
       const { machine, one, two, cr3 } = twoSpaces();
       const global = cr4 & CR4.PGE ? G : 0;
       for (const tables of [one.tables, two]) {
@@ -802,7 +809,7 @@ for (const cr4 of [0, CR4.PGE, CR4.PCIDE, CR4.PGE | CR4.PCIDE]) {
 }
 
 for (const size of [4096, 2 << 20]) {
-  Deno.test(`INVLPG drops where code of a page of ${size} bytes was`, () => {
+  testTiers(`INVLPG drops where code of a page of ${size} bytes was`, () => {
     // L: call rbx; add edi, eax; mov [rcx], rsi; invlpg [rbx]; xchg rsi, rdx; dec ebp;
     // jnz L
     const program = "ffd3 01c7 488931 0f013b 4887d6 ffcd 75ef";
@@ -833,7 +840,7 @@ for (const size of [4096, 2 << 20]) {
   });
 }
 
-Deno.test("more PCIDs than the CPU keeps are still correct", () => {
+testTiers("more PCIDs than the CPU keeps are still correct", () => {
   const { machine, one, two, cr3 } = twoSpaces();
   machine.enter("long", { tables: one.tables, cr4: CR4.PCIDE });
   machine.poke(CODE, `0f22d9 8b03 ${UD2}`);
@@ -846,30 +853,33 @@ Deno.test("more PCIDs than the CPU keeps are still correct", () => {
   }
 });
 
-Deno.test("CR3 with reserved bits, PCIDE and INVPCID are refused as the SDM says", () => {
-  const cases: [name: string, program: string, rcx: bigint, cr4: number][] = [
-    ["bit 63 without PCIDE", "0f22d9", 1n << 63n | BigInt(TABLES), 0],
-    ["bit 40", "0f22d9", 1n << 40n | BigInt(TABLES), 0],
-    ["bit 62", "0f22d9", 1n << 62n | BigInt(TABLES), CR4.PCIDE],
-    // mov rax, cr3; or rax, 1...; mov cr3, rax; mov rax, cr4; bts rax, 17; mov cr4, rax
-    [
-      "PCIDE with a PCID",
-      "0f20d8 4883c801 0f22d8 0f20e0 480fbae811 0f22e0",
-      0n,
-      0,
-    ],
-    // INVPCID of type 4; of PCID 1 without PCIDE; of a bad address
-    ["INVPCID type", "b904000000 660f38820c24", 0n, 0],
-    ["INVPCID type", "48c7c1ffffffff 660f38820c24", 0n, 0],
-  ];
-  const s = setup("long");
-  for (const [name, program, rcx, cr4] of cases) {
-    const raised = acrossChange(s, { program, cr4, rcx, count: 0 }, () => {});
-    assertEquals([raised.vector, raised.error], [VECTOR.GP, 0], name);
-  }
-});
+testTiers(
+  "CR3 with reserved bits, PCIDE and INVPCID are refused as the SDM says",
+  () => {
+    const cases: [name: string, program: string, rcx: bigint, cr4: number][] = [
+      ["bit 63 without PCIDE", "0f22d9", 1n << 63n | BigInt(TABLES), 0],
+      ["bit 40", "0f22d9", 1n << 40n | BigInt(TABLES), 0],
+      ["bit 62", "0f22d9", 1n << 62n | BigInt(TABLES), CR4.PCIDE],
+      // mov rax, cr3; or rax, 1...; mov cr3, rax; mov rax, cr4; bts rax, 17; mov cr4, rax
+      [
+        "PCIDE with a PCID",
+        "0f20d8 4883c801 0f22d8 0f20e0 480fbae811 0f22e0",
+        0n,
+        0,
+      ],
+      // INVPCID of type 4; of PCID 1 without PCIDE; of a bad address
+      ["INVPCID type", "b904000000 660f38820c24", 0n, 0],
+      ["INVPCID type", "48c7c1ffffffff 660f38820c24", 0n, 0],
+    ];
+    const s = setup("long");
+    for (const [name, program, rcx, cr4] of cases) {
+      const raised = acrossChange(s, { program, cr4, rcx, count: 0 }, () => {});
+      assertEquals([raised.vector, raised.error], [VECTOR.GP, 0], name);
+    }
+  },
+);
 
-Deno.test("INVPCID checks its descriptor", () => {
+testTiers("INVPCID checks its descriptor", () => {
   const s = setup("long");
   const at = CODE + 0x800;
   const cases: [type: number, pcid: bigint, address: bigint, ok: boolean][] = [
@@ -895,27 +905,30 @@ Deno.test("INVPCID checks its descriptor", () => {
   }
 });
 
-Deno.test("MOV CR3 under PAE loads the PDPTEs, and refuses reserved bits", () => {
-  const s = setup("pae");
-  s.tables.map(DATA, PAGE, P | RW);
-  s.machine.poke32(PAGE, 3);
-  // A changed PDPTE is used only after CR3 is loaded.
-  const kept = acrossChange(
-    s,
-    { program: LOAD + "0f20d8 0f22d8" + LOAD },
-    () => {
-      s.tables.write(TABLES + 16, 0n);
-    },
-  );
-  assertEquals(kept.vector, VECTOR.UD);
-  for (const bit of [1, 2, 5, 6, 7, 8, 40, 51, 52, 62, 63]) {
-    const raised = acrossChange(s, { program: "0f20d8 0f22d8" }, () => {
-      s.tables.write(TABLES + 24, BigInt(P | CODE) | 1n << BigInt(bit));
-    });
-    assertEquals([raised.vector, raised.error], [VECTOR.GP, 0], `bit ${bit}`);
-    s.tables.write(TABLES + 24, 0n);
-  }
-});
+testTiers(
+  "MOV CR3 under PAE loads the PDPTEs, and refuses reserved bits",
+  () => {
+    const s = setup("pae");
+    s.tables.map(DATA, PAGE, P | RW);
+    s.machine.poke32(PAGE, 3);
+    // A changed PDPTE is used only after CR3 is loaded.
+    const kept = acrossChange(
+      s,
+      { program: LOAD + "0f20d8 0f22d8" + LOAD },
+      () => {
+        s.tables.write(TABLES + 16, 0n);
+      },
+    );
+    assertEquals(kept.vector, VECTOR.UD);
+    for (const bit of [1, 2, 5, 6, 7, 8, 40, 51, 52, 62, 63]) {
+      const raised = acrossChange(s, { program: "0f20d8 0f22d8" }, () => {
+        s.tables.write(TABLES + 24, BigInt(P | CODE) | 1n << BigInt(bit));
+      });
+      assertEquals([raised.vector, raised.error], [VECTOR.GP, 0], `bit ${bit}`);
+      s.tables.write(TABLES + 24, 0n);
+    }
+  },
+);
 
 // --- Accesses across two pages -----------------------------------------------
 
@@ -972,7 +985,7 @@ function edge(before: number): bigint {
 }
 
 for (const c of CROSSINGS) {
-  Deno.test(`${c.name} across pages writes nothing where it faults`, () => {
+  testTiers(`${c.name} across pages writes nothing where it faults`, () => {
     for (let before = 1; before < c.bytes; before++) {
       for (const bits of c.writes ? [0, P] : [0]) {
         const s = crossingSetup(bits);
@@ -998,7 +1011,7 @@ for (const c of CROSSINGS) {
     }
   });
 
-  Deno.test(`${c.name} across pages works where both are there`, () => {
+  testTiers(`${c.name} across pages works where both are there`, () => {
     for (let before = 1; before < c.bytes; before++) {
       const s = crossingSetup(P | RW);
       const raised = attempt(s, {
@@ -1011,7 +1024,7 @@ for (const c of CROSSINGS) {
   });
 }
 
-Deno.test("a load across pages puts its bytes together", () => {
+testTiers("a load across pages puts its bytes together", () => {
   const s = crossingSetup(P | RW);
   for (let before = 1; before < 8; before++) {
     const value = 0x0102_0304_0506_0708n;
@@ -1027,7 +1040,7 @@ Deno.test("a load across pages puts its bytes together", () => {
   }
 });
 
-Deno.test("where both pages fault, the first is reported", () => {
+testTiers("where both pages fault, the first is reported", () => {
   const s = setup("long");
   for (const program of ["488b03", "488903", "480103", "0f1103"]) {
     const raised = attempt(s, { program, at: edge(3), cr4: CR4.OSFXSR });
@@ -1052,7 +1065,7 @@ function startAt(s: Setup, before: number, efer = 0): void {
   s.machine.set({ RIP: edge(before) });
 }
 
-Deno.test("an instruction across pages faults for the second page", () => {
+testTiers("an instruction across pages faults for the second page", () => {
   for (let before = 1; before < 5; before++) {
     for (const nxe of [0, EFER.NXE]) {
       const s = crossingSetup(0);
@@ -1069,54 +1082,60 @@ Deno.test("an instruction across pages faults for the second page", () => {
   }
 });
 
-Deno.test("an instruction across pages follows its second page's mapping", () => {
-  for (let before = 1; before < 5; before++) {
+testTiers(
+  "an instruction across pages follows its second page's mapping",
+  () => {
+    for (let before = 1; before < 5; before++) {
+      const s = crossingSetup(P | RW);
+      crossingCode(s, before);
+      startAt(s, before);
+      assertEquals(s.machine.runToException().vector, VECTOR.UD);
+      const third = OTHER;
+      s.machine.memory.bytes.copyWithin(third, SECOND, SECOND + 16);
+      s.machine.memory.bytes[third + 4 - before] = 0x99;
+      s.tables.map(DATA + 4096, third, P | RW);
+      startAt(s, before);
+      assertEquals(s.machine.runToException().vector, VECTOR.UD);
+      assertEquals(s.machine.get("RAX"), 0x9922_3344n);
+      s.tables.map(DATA + 4096, third, BigInt(P | RW) | NX);
+      startAt(s, before, EFER.NXE);
+      const raised = s.machine.runToException();
+      assertEquals([raised.vector, raised.error], [14, 17]);
+    }
+  },
+);
+
+testTiers(
+  "an instruction across pages follows the mapping inside one run",
+  () => {
+    // A loop calls the instruction twice and remaps its second page between.
     const s = crossingSetup(P | RW);
-    crossingCode(s, before);
-    startAt(s, before);
+    crossingCode(s, 3);
+    // The instruction is followed by RET instead of UD2.
+    s.machine.memory.bytes[SECOND + 2] = 0xc3;
+    s.machine.memory.bytes.copyWithin(OTHER, SECOND, SECOND + 16);
+    s.machine.memory.bytes[OTHER + 1] = 0x99;
+    const leaf = s.tables.entry(BigInt(DATA + 4096));
+    s.tables.map(0x60_0000, leaf & ~0xfff, P | RW);
+    const target = BigInt(0x60_0000 + (leaf & 0xfff));
+    // call rbx; mov edx, eax; mov [rsi], rcx; invlpg [rdi]; call rbx
+    s.machine.poke(CODE, `ffd3 89c2 48890e 0f013f ffd3 ${UD2}`);
+    s.machine.enter("long", { tables: s.tables });
+    s.machine.set({
+      RIP: CODE,
+      RSP: CODE + 0x800,
+      RBX: edge(3),
+      RSI: target,
+      RCX: OTHER | P | RW,
+      RDI: DATA + 4096,
+    });
     assertEquals(s.machine.runToException().vector, VECTOR.UD);
-    const third = OTHER;
-    s.machine.memory.bytes.copyWithin(third, SECOND, SECOND + 16);
-    s.machine.memory.bytes[third + 4 - before] = 0x99;
-    s.tables.map(DATA + 4096, third, P | RW);
-    startAt(s, before);
-    assertEquals(s.machine.runToException().vector, VECTOR.UD);
+    assertEquals(s.machine.get("RDX"), 0x1122_3344n);
     assertEquals(s.machine.get("RAX"), 0x9922_3344n);
-    s.tables.map(DATA + 4096, third, BigInt(P | RW) | NX);
-    startAt(s, before, EFER.NXE);
-    const raised = s.machine.runToException();
-    assertEquals([raised.vector, raised.error], [14, 17]);
-  }
-});
+  },
+);
 
-Deno.test("an instruction across pages follows the mapping inside one run", () => {
-  // A loop calls the instruction twice and remaps its second page between.
-  const s = crossingSetup(P | RW);
-  crossingCode(s, 3);
-  // The instruction is followed by RET instead of UD2.
-  s.machine.memory.bytes[SECOND + 2] = 0xc3;
-  s.machine.memory.bytes.copyWithin(OTHER, SECOND, SECOND + 16);
-  s.machine.memory.bytes[OTHER + 1] = 0x99;
-  const leaf = s.tables.entry(BigInt(DATA + 4096));
-  s.tables.map(0x60_0000, leaf & ~0xfff, P | RW);
-  const target = BigInt(0x60_0000 + (leaf & 0xfff));
-  // call rbx; mov edx, eax; mov [rsi], rcx; invlpg [rdi]; call rbx
-  s.machine.poke(CODE, `ffd3 89c2 48890e 0f013f ffd3 ${UD2}`);
-  s.machine.enter("long", { tables: s.tables });
-  s.machine.set({
-    RIP: CODE,
-    RSP: CODE + 0x800,
-    RBX: edge(3),
-    RSI: target,
-    RCX: OTHER | P | RW,
-    RDI: DATA + 4096,
-  });
-  assertEquals(s.machine.runToException().vector, VECTOR.UD);
-  assertEquals(s.machine.get("RDX"), 0x1122_3344n);
-  assertEquals(s.machine.get("RAX"), 0x9922_3344n);
-});
-
-Deno.test("the CPU reads and writes page tables that the guest maps", () => {
+testTiers("the CPU reads and writes page tables that the guest maps", () => {
   // The guest maps DATA itself through an alias of its page table.
   const s = setup("long");
   const leaf = s.tables.entry(BigInt(DATA));
@@ -1136,27 +1155,30 @@ Deno.test("the CPU reads and writes page tables that the guest maps", () => {
   assertEquals(s.machine.get("RDX"), BigInt(PAGE | P | RW | A));
 });
 
-Deno.test("IRET and RET read the frame from its topmost word, the stack after it", () => {
-  const s = setup("long");
-  s.tables.map(DATA, DATA, P | RW | US);
-  const end = DATA + 0x1000;
-  // Words of the frame that are there, and which one the fault is about.
-  const rows: readonly [code: string, present: number, missing: number][] = [
-    ["48cf", 0, 2],
-    ["48cf", 1, 2],
-    ["48cf", 2, 2],
-    ["48cf", 3, 4],
-    ["48cf", 4, 4],
-    ["48cb", 0, 1],
-    ["48cb", 1, 1],
-  ];
-  for (const [code, present, missing] of rows) {
-    s.machine.enter("long", { tables: s.tables, cpl: 3 });
-    s.machine.poke(USER_CODE, code);
-    const sp = end - 8 * present;
-    s.machine.set({ RIP: USER_CODE, RSP: sp });
-    const { vector, cr2 } = s.machine.runToException();
-    assertEquals(vector, VECTOR.PF);
-    assertEquals(cr2, BigInt(sp + 8 * missing), `${code} ${present}`);
-  }
-});
+testTiers(
+  "IRET and RET read the frame from its topmost word, the stack after it",
+  () => {
+    const s = setup("long");
+    s.tables.map(DATA, DATA, P | RW | US);
+    const end = DATA + 0x1000;
+    // Words of the frame that are there, and which one the fault is about.
+    const rows: readonly [code: string, present: number, missing: number][] = [
+      ["48cf", 0, 2],
+      ["48cf", 1, 2],
+      ["48cf", 2, 2],
+      ["48cf", 3, 4],
+      ["48cf", 4, 4],
+      ["48cb", 0, 1],
+      ["48cb", 1, 1],
+    ];
+    for (const [code, present, missing] of rows) {
+      s.machine.enter("long", { tables: s.tables, cpl: 3 });
+      s.machine.poke(USER_CODE, code);
+      const sp = end - 8 * present;
+      s.machine.set({ RIP: USER_CODE, RSP: sp });
+      const { vector, cr2 } = s.machine.runToException();
+      assertEquals(vector, VECTOR.PF);
+      assertEquals(cr2, BigInt(sp + 8 * missing), `${code} ${present}`);
+    }
+  },
+);

@@ -2,7 +2,7 @@
 // by the next instruction, however it reaches the bytes.
 
 import { assertEquals } from "@std/assert";
-import { CR4, PageTables, PTE, TestMachine } from "./testing.ts";
+import { CR4, PageTables, PTE, TestMachine, testTiers } from "./testing.ts";
 import { VECTOR } from "./runtime/traps.ts";
 
 const CODE = 0x8000;
@@ -100,24 +100,24 @@ const CLEAR = "31c0";
 for (const [name, store] of STORES) {
   const bytes = store.replace(/ /g, "").length / 2;
 
-  Deno.test(`${name} changes the next instruction of its block`, () => {
+  testTiers(`${name} changes the next instruction of its block`, () => {
     const rax = raxAfter({ victim: CODE + bytes, program: store });
     assertEquals(rax, 0x99n);
   });
 
-  Deno.test(`${name} changes code that ran before`, () => {
+  testTiers(`${name} changes code that ran before`, () => {
     // The victim's first run changes EDI, which string stores need.
     const program = `57 ${CALL} 5f ${store} ${CLEAR} ${CALL} ${UD2}`;
     assertEquals(raxAfter({ victim: NEXT, program }), 0x99n);
   });
 
-  Deno.test(`${name} through an alias changes code that ran before`, () => {
+  testTiers(`${name} through an alias changes code that ran before`, () => {
     const program = `57 ${CALL} 5f ${store} ${CLEAR} ${CALL} ${UD2}`;
     const alias = ALIAS - CODE;
     assertEquals(raxAfter({ victim: NEXT, alias, program }), 0x99n);
   });
 
-  Deno.test(`${name} changes an instruction across pages`, () => {
+  testTiers(`${name} changes an instruction across pages`, () => {
     for (let before = 1; before < 5; before++) {
       const program = `57 ${CALL} 5f ${store} ${CLEAR} ${CALL} ${UD2}`;
       const victim = NEXT + 4096 - before;
@@ -128,7 +128,7 @@ for (const [name, store] of STORES) {
   });
 }
 
-Deno.test("a store to the second page of an instruction changes it", () => {
+testTiers("a store to the second page of an instruction changes it", () => {
   for (let before = 1; before < 5; before++) {
     // call rbp; mov byte [rbx], 0x77; call rbp
     const machine = longMachine();
@@ -144,7 +144,7 @@ Deno.test("a store to the second page of an instruction changes it", () => {
   }
 });
 
-Deno.test("an instruction may change itself and finishes as it began", () => {
+testTiers("an instruction may change itself and finishes as it began", () => {
   // mov byte [rip - 7], 0xcc: its own first byte; then UD2
   const machine = longMachine();
   machine.poke(CODE, `c605f9ffffffcc ${UD2}`);
@@ -154,7 +154,7 @@ Deno.test("an instruction may change itself and finishes as it began", () => {
   assertEquals(machine.memory.bytes[CODE], 0xcc);
 });
 
-Deno.test("a loop that rewrites its body runs each version once", () => {
+testTiers("a loop that rewrites its body runs each version once", () => {
   // mov ecx, 5; L: mov eax, 0; add edx, eax; inc byte [rip - 8]; dec ecx; jnz L; ud2
   const machine = longMachine();
   machine.poke(
@@ -170,7 +170,7 @@ Deno.test("a loop that rewrites its body runs each version once", () => {
   }
 });
 
-Deno.test("REP MOVSB copies code over what follows it", () => {
+testTiers("REP MOVSB copies code over what follows it", () => {
   // mov ecx, 6; rep movsb; (replaced)
   const machine = longMachine();
   machine.poke(CODE, `b908000000 f3a4 ${BEFORE}`);
@@ -181,18 +181,21 @@ Deno.test("REP MOVSB copies code over what follows it", () => {
   assertEquals(machine.get("RAX"), 0x1122_3344n);
 });
 
-Deno.test("what is undefined at the end of a page may be changed to what is not", () => {
-  const machine = longMachine();
-  // UD1, which has no operand yet, and then CPUID
-  machine.poke(NEXT + 4094, `0fb9 ${UD2}`);
-  machine.set({ RIP: NEXT + 4094 });
-  assertEquals(machine.runToException().rip, BigInt(NEXT + 4094));
-  machine.poke(CODE, "c603a2 ffe5"); // mov byte [rbx], a2h; jmp rbp
-  machine.set({ RIP: CODE, RBX: NEXT + 4095, RBP: NEXT + 4094 });
-  assertEquals(machine.runToException().rip, BigInt(NEXT + 4096));
-});
+testTiers(
+  "what is undefined at the end of a page may be changed to what is not",
+  () => {
+    const machine = longMachine();
+    // UD1, which has no operand yet, and then CPUID
+    machine.poke(NEXT + 4094, `0fb9 ${UD2}`);
+    machine.set({ RIP: NEXT + 4094 });
+    assertEquals(machine.runToException().rip, BigInt(NEXT + 4094));
+    machine.poke(CODE, "c603a2 ffe5"); // mov byte [rbx], a2h; jmp rbp
+    machine.set({ RIP: CODE, RBX: NEXT + 4095, RBP: NEXT + 4094 });
+    assertEquals(machine.runToException().rip, BigInt(NEXT + 4096));
+  },
+);
 
-Deno.test("code written by another CPU is seen when its writer is done", () => {
+testTiers("code written by another CPU is seen when its writer is done", () => {
   const first = longMachine();
   const second = new TestMachine({
     memory: first.memory,
@@ -218,7 +221,7 @@ Deno.test("code written by another CPU is seen when its writer is done", () => {
   }
 });
 
-Deno.test("two CPUs rewrite each other's code by turns", () => {
+testTiers("two CPUs rewrite each other's code by turns", () => {
   const first = longMachine();
   const second = new TestMachine({ memory: first.memory, cpuid: { vcpu: 1 } });
   const tables = new PageTables(second, "long", 0x70_0000);
@@ -240,7 +243,7 @@ Deno.test("two CPUs rewrite each other's code by turns", () => {
   }
 });
 
-Deno.test("dropCode() makes writes of devices take effect", () => {
+testTiers("dropCode() makes writes of devices take effect", () => {
   const machine = longMachine();
   machine.poke(CODE, `b811000000 ${UD2}`);
   machine.set({ RIP: CODE });
@@ -252,28 +255,33 @@ Deno.test("dropCode() makes writes of devices take effect", () => {
   assertEquals(machine.get("RAX"), 0x22n);
 });
 
-Deno.test("a page written through many addresses before it holds code is watched through each", () => {
-  const count = 5;
-  const machine = longMachine();
-  const tables = new PageTables(machine, "long", 0x70_0000);
-  for (let at = CODE; at < CODE + 0x8000; at += 4096) tables.map(at, at, FLAGS);
-  for (let n = 0; n < count; n++) tables.map(ALIAS + n * 4096, NEXT, FLAGS);
-  machine.enter("long", { tables, cr4: CR4.OSFXSR });
-  // mov eax, 0; ret
-  machine.poke(NEXT, "b800000000 c3");
-  // A displacement of so many pages.
-  const at = (n: number) => `00${n % count}00000`;
-  const turns = Array.from({ length: 3 * count }, (_, n) => n);
-  // mov [rbx + n * 4096], dl; ...; each turn: inc byte [rbx + n * 4096]; call rbp; add esi, eax
-  const program = [
-    ...turns.slice(0, count).map((n) => `8893 ${at(n)}`),
-    ...turns.map((n) => `fe83 ${at(n)} ${CALL} 01c6`),
-    UD2,
-  ];
-  machine.poke(CODE, program.join(" "));
-  machine.set({ RIP: CODE, RSP: CODE + 0x7000, RBP: NEXT, RSI: 0, RDX: 7 });
-  machine.set({ RBX: ALIAS + 1 });
-  assertEquals(machine.runToException().vector, VECTOR.UD);
-  const sum = turns.reduce((sum, n) => sum + 8 + n, 0);
-  assertEquals(machine.get("RSI"), BigInt(sum));
-});
+testTiers(
+  "a page written through many addresses before it holds code is watched through each",
+  () => {
+    const count = 5;
+    const machine = longMachine();
+    const tables = new PageTables(machine, "long", 0x70_0000);
+    for (let at = CODE; at < CODE + 0x8000; at += 4096) {
+      tables.map(at, at, FLAGS);
+    }
+    for (let n = 0; n < count; n++) tables.map(ALIAS + n * 4096, NEXT, FLAGS);
+    machine.enter("long", { tables, cr4: CR4.OSFXSR });
+    // mov eax, 0; ret
+    machine.poke(NEXT, "b800000000 c3");
+    // A displacement of so many pages.
+    const at = (n: number) => `00${n % count}00000`;
+    const turns = Array.from({ length: 3 * count }, (_, n) => n);
+    // mov [rbx + n * 4096], dl; ...; each turn: inc byte [rbx + n * 4096]; call rbp; add esi, eax
+    const program = [
+      ...turns.slice(0, count).map((n) => `8893 ${at(n)}`),
+      ...turns.map((n) => `fe83 ${at(n)} ${CALL} 01c6`),
+      UD2,
+    ];
+    machine.poke(CODE, program.join(" "));
+    machine.set({ RIP: CODE, RSP: CODE + 0x7000, RBP: NEXT, RSI: 0, RDX: 7 });
+    machine.set({ RBX: ALIAS + 1 });
+    assertEquals(machine.runToException().vector, VECTOR.UD);
+    const sum = turns.reduce((sum, n) => sum + 8 + n, 0);
+    assertEquals(machine.get("RSI"), BigInt(sum));
+  },
+);

@@ -71,6 +71,33 @@ const CODE_ACCESS: Readonly<Record<ModeName, number>> = {
 
 const DATA_SEGMENTS = ["ES", "SS", "DS", "FS", "GS"] as const;
 
+/** What `testTiers` wants of the machines that are made now. */
+let tier:
+  | { readonly compile: boolean; readonly cpus: VirtualCpu[] }
+  | undefined;
+
+/**
+ * Defines a test twice: in threaded code, and with every block compiled when it is first
+ * executed, which then must have happened. Its machines are made in it, without `compile`.
+ */
+export function testTiers(name: string, body: () => void): void {
+  for (const compile of [false, true]) {
+    Deno.test(compile ? `${name}, compiled` : name, () => {
+      const cpus: VirtualCpu[] = [];
+      tier = { compile, cpus };
+      try {
+        body();
+      } finally {
+        tier = undefined;
+      }
+      const regions = cpus.map(({ statistics }) => statistics.regions?.regions);
+      if (compile && !regions.some((count) => count)) {
+        throw new Error("Nothing was compiled");
+      }
+    });
+  }
+}
+
 /** The bytes of a program written in hexadecimal; spaces do not matter. */
 export function hexBytes(text: string): Uint8Array {
   const digits = text.replace(/\s+/g, "");
@@ -97,7 +124,10 @@ export class TestMachine {
       const length = this.memory.size;
       this.memory.map({ gpa: 0, length, offset: 0, writable: true });
     }
-    this.cpu = new VirtualCpu({ ...rest, memory: this.memory });
+    const { memory } = this;
+    const inTier = tier === undefined ? {} : { compile: tier.compile };
+    this.cpu = new VirtualCpu({ ...inTier, ...rest, memory });
+    tier?.cpus.push(this.cpu);
     this.cpu.exceptionExits = ALL_EXCEPTIONS;
     this.view = new DataView(this.memory.memory.buffer);
   }

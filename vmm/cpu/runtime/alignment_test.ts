@@ -9,6 +9,7 @@ import {
   PageTables,
   PTE,
   TestMachine,
+  testTiers,
 } from "../testing.ts";
 import { VECTOR } from "./traps.ts";
 
@@ -68,7 +69,7 @@ function check(kind: "legacy" | "long", rows: readonly Row[]): void {
   }
 }
 
-Deno.test("alignment is checked after the limit and before pages", () => {
+testTiers("alignment is checked after the limit and before pages", () => {
   check("legacy", [
     [MOV, DATA, VECTOR.UD],
     [MOV, DATA + 2, VECTOR.AC],
@@ -84,7 +85,7 @@ Deno.test("alignment is checked after the limit and before pages", () => {
   ]);
 });
 
-Deno.test("alignment is checked after canonical addresses", () => {
+testTiers("alignment is checked after canonical addresses", () => {
   check("long", [
     [MOV, 0x7fff_ffff_fffdn, VECTOR.GP],
     [MOV, 0x7fff_ffff_fff9n, VECTOR.AC],
@@ -97,19 +98,22 @@ Deno.test("alignment is checked after canonical addresses", () => {
   ]);
 });
 
-Deno.test("in 64-bit mode the base register tells #SS from #GP, no prefix does", () => {
-  const bad = 0x8000_0000_0000n;
-  check("long", [
-    ["8b03", bad, VECTOR.GP],
-    ["368b03", bad, VECTOR.GP],
-    ["8b4500", bad, VECTOR.SS],
-    ["3e8b4500", bad, VECTOR.SS],
-    ["268b0424", bad, VECTOR.SS],
-    ["658b4500", bad, VECTOR.GP],
-  ]);
-});
+testTiers(
+  "in 64-bit mode the base register tells #SS from #GP, no prefix does",
+  () => {
+    const bad = 0x8000_0000_0000n;
+    check("long", [
+      ["8b03", bad, VECTOR.GP],
+      ["368b03", bad, VECTOR.GP],
+      ["8b4500", bad, VECTOR.SS],
+      ["3e8b4500", bad, VECTOR.SS],
+      ["268b0424", bad, VECTOR.SS],
+      ["658b4500", bad, VECTOR.GP],
+    ]);
+  },
+);
 
-Deno.test("a near call checks its stack before its target", () => {
+testTiers("a near call checks its stack before its target", () => {
   const far = 0x8000_0000_0000n;
   const rows: readonly [sp: bigint, vector: number][] = [
     [BigInt(DATA + 16), VECTOR.GP],
@@ -128,7 +132,7 @@ Deno.test("a near call checks its stack before its target", () => {
   }
 });
 
-Deno.test("vectors have to be aligned to 16 bytes, masked stores to 8", () => {
+testTiers("vectors have to be aligned to 16 bytes, masked stores to 8", () => {
   check("long", [
     [MOVUPS, DATA + 16, VECTOR.UD],
     [MOVUPS, DATA + 8, VECTOR.AC],
@@ -139,7 +143,7 @@ Deno.test("vectors have to be aligned to 16 bytes, masked stores to 8", () => {
   ]);
 });
 
-Deno.test("numbers of 10 bytes have to be aligned to 8", () => {
+testTiers("numbers of 10 bytes have to be aligned to 8", () => {
   check("long", [
     [FLD80, DATA + 8, VECTOR.UD],
     [FLD80, DATA + 4, VECTOR.AC],
@@ -148,7 +152,7 @@ Deno.test("numbers of 10 bytes have to be aligned to 8", () => {
   ]);
 });
 
-Deno.test("of an image of the x87 the first word has to be aligned", () => {
+testTiers("of an image of the x87 the first word has to be aligned", () => {
   check("long", [
     [FLDENV, DATA + 4, VECTOR.UD],
     [FLDENV, MISSING + 2n, VECTOR.AC],
