@@ -10,6 +10,9 @@ export interface Origin {
   readonly offset: bigint;
 }
 
+/** Where words that were assigned come from, at a place in the code. */
+export type OriginsMark = ReadonlyMap<number, Origin>;
+
 const MOST_STEPS = 12;
 const LOCAL_GET = 0x20;
 const ADD = 0x7c;
@@ -47,7 +50,7 @@ export function readFrom<E extends Expr>(word: number, value: E): E {
 export class Origins {
   /** Words of memory 0 by the local that they are in. */
   readonly #words = new Map<number, number>();
-  readonly #assigned = new Map<number, Origin>();
+  #assigned = new Map<number, Origin>();
   #unknown = 0;
 
   /** A word is in a local. */
@@ -58,6 +61,16 @@ export class Origins {
   /** A word is assigned. */
   assign(word: number, value: Expr): void {
     this.#assigned.set(word, this.of(value));
+  }
+
+  /** What has been assigned so far. */
+  mark(): OriginsMark {
+    return new Map(this.#assigned);
+  }
+
+  /** Goes back to what had been assigned. */
+  rewind(mark: OriginsMark): void {
+    this.#assigned = new Map(mark);
   }
 
   /** Another block begins. */

@@ -40,6 +40,7 @@ import {
 } from "../wasm/mod.ts";
 import { effectOf } from "./effects.ts";
 import { LateNote } from "../late_note.ts";
+import type { OriginsMark } from "./origins.ts";
 import { KnownPages, type PagesMark } from "./pages.ts";
 import {
   FLAG_WORDS,
@@ -53,6 +54,7 @@ import { isPure, localsOf, StateLocals, Unsupported } from "./state_locals.ts";
 
 /** What is known at a place in the code. */
 interface Known {
+  readonly origins: OriginsMark;
   readonly pages: PagesMark;
   readonly registers: RegistersMark;
   readonly stack: StackMark;
@@ -306,13 +308,15 @@ export class RegionFunction extends FunctionBuilder {
 
   #mark(): Known {
     return {
+      origins: this.#state.origins.mark(),
       pages: this.#pages.mark(),
       registers: this.#state.mark(),
       stack: this.#stack.mark(),
     };
   }
 
-  #goBack({ pages, registers, stack }: Known): void {
+  #goBack({ origins, pages, registers, stack }: Known): void {
+    this.#state.origins.rewind(origins);
     this.#stack.rewind(stack);
     this.#pages.rewind(pages);
     this.#state.rewind(registers);

@@ -8,7 +8,6 @@ import {
   Stmt,
   type Width,
 } from "../wasm/mod.ts";
-
 import type { Origins } from "./origins.ts";
 
 /** The two words of the lazy flags. */
