@@ -315,10 +315,6 @@ export class Engine implements CodeSource, CodeKeeper, TierHost {
     this.regions?.dropped(block);
   }
 
-  protect(page: number): void {
-    this.#options.memory.protectPage(page);
-  }
-
   // --- CodeKeeper ----------------------------------------------------------
 
   hasCode(page: number): boolean {

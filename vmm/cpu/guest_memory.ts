@@ -222,7 +222,7 @@ export class GuestMemory {
     this.#shared = shared;
     this.#tellHolder();
     shared.connect({
-      protectPage: (page) => this.protectPage(page),
+      protectPage: (page) => this.#protectPage(page),
       dropPage: (page) => this.#dropHere(page, 0, PAGE),
       protectAll: () => {
         for (const keeper of this.#keepers) keeper.protectAll();
@@ -235,13 +235,17 @@ export class GuestMemory {
     return this.#shared.drops;
   }
 
-  /** Called before bytes of a page are decoded by a keeper that holds none of it. */
+  /**
+   * Called before bytes of a page are decoded by a keeper that holds none of it. Whether
+   * or not a block comes of them, this thread counts as a holder, who asks before it
+   * writes.
+   */
   claimCode(page: number): void {
     this.#shared.claim(page);
+    this.#protectPage(page);
   }
 
-  /** Called where code is decoded from a page for the first time. */
-  protectPage(page: number): void {
+  #protectPage(page: number): void {
     for (const keeper of this.#keepers) keeper.protectPage(page);
   }
 
