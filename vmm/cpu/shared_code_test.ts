@@ -3,8 +3,12 @@
 
 import { assert, assertEquals } from "@std/assert";
 import {
+  CODE_PAGE_STRIDE,
+  CODE_PAGES,
   createCommonMemory,
   createSharedCode,
+  MAIL_HEAD,
+  MAX_CODE_THREADS,
   SharedCode,
 } from "./shared_code.ts";
 
@@ -16,8 +20,10 @@ class Threads {
   readonly log: string[] = [];
   readonly codes: readonly SharedCode[];
 
+  readonly buffers = createSharedCode(createCommonMemory(PAGES * 4096));
+
   constructor(count: number) {
-    const buffers = createSharedCode(createCommonMemory(PAGES * 4096));
+    const { buffers } = this;
     this.codes = Array.from({ length: count }, (_, thread) => {
       const code = new SharedCode(buffers, thread, {
         count,
@@ -98,6 +104,34 @@ Deno.test("wrote() makes every other holder drop the page, once", () => {
   assertEquals(first!.isCode(7), false);
 });
 
+Deno.test("wrote() does not count on what another writer has yet to post", () => {
+  const threads = new Threads(3);
+  const [first, second] = threads.codes;
+  second!.claim(7);
+  first!.drain();
+  threads.takeLog();
+  // The third has said in the page's second word who must drop it, and no more.
+  const words = new Int32Array(threads.buffers.pages.buffer, CODE_PAGES);
+  words[7 * CODE_PAGE_STRIDE / 4 + 1] = second!.holder;
+  threads.running.add(1);
+  first!.wrote(7);
+  assertEquals(threads.takeLog(), ["kick 1", "1 drops 7"]);
+});
+
+Deno.test("wrote() tells again of a page that was dropped and decoded anew", () => {
+  const threads = new Threads(2);
+  const [first, second] = threads.codes;
+  for (let n = 0; n < 3; n++) {
+    for (const page of [0, 7, 7 + 64]) second!.claim(page);
+    first!.drain();
+    threads.takeLog();
+    for (const page of [0, 7, 7 + 64, 7, 0]) first!.wrote(page);
+    second!.drain();
+    assertEquals(new Set(threads.takeLog()).size, 3);
+    assertEquals([0, 7, 7 + 64].some((page) => first!.isCode(page)), false);
+  }
+});
+
 Deno.test("wrote() does not make the writer itself drop", () => {
   const threads = new Threads(2);
   threads.codes[0]!.claim(7);
@@ -119,9 +153,13 @@ Deno.test("release() lets a page be written again", () => {
   assertEquals(threads.codes[0]!.isCode(7), false);
 });
 
-Deno.test("a thread that missed messages drops exactly the pages that were written", () => {
+// @param count messages that were posted to each thread already
+function missMessages(count: number): void {
   const threads = new Threads(2);
   const [first, second] = threads.codes;
+  const mail = new Int32Array(threads.buffers.mail);
+  const words = mail.length / MAX_CODE_THREADS;
+  for (const at of [0, MAIL_HEAD, words, words + MAIL_HEAD]) mail[at] = count;
   for (let page = 0; page < PAGES; page++) second!.claim(page);
   first!.drain();
   threads.takeLog();
@@ -135,6 +173,15 @@ Deno.test("a thread that missed messages drops exactly the pages that were writt
   for (let page = 0; page < PAGES; page++) {
     assertEquals(second!.isCode(page), page % 2 === 1);
   }
+}
+
+Deno.test("a thread that missed messages drops exactly the pages that were written", () => {
+  missMessages(0);
+});
+
+Deno.test("messages may be so many that their number begins again", () => {
+  for (const left of [1, 100, 255, 256, 300]) missMessages(2 ** 31 - left);
+  missMessages(-100);
 });
 
 Deno.test("wroteBytes() tells of every page that bytes lie in", () => {
