@@ -230,19 +230,17 @@ export class GuestMemory {
     });
   }
 
-  /** Pages whose code was dropped for a write of another thread, counted. */
-  get remoteDrops(): number {
-    return this.#shared.drops;
-  }
-
   /**
-   * Called before bytes of a page are decoded by a keeper that holds none of it. Whether
-   * or not a block comes of them, this thread counts as a holder, who asks before it
-   * writes.
+   * Called before bytes of a page are decoded by a keeper. Whether or not a block comes of
+   * them, this thread counts as a holder, who asks before it writes.
    */
   claimCode(page: number): void {
-    this.#shared.claim(page);
-    this.#protectPage(page);
+    if (this.#shared.claim(page)) this.#protectPage(page);
+  }
+
+  /** Called when all bytes of a block are decoded. */
+  decodedCode(): void {
+    this.#shared.decoded();
   }
 
   #protectPage(page: number): void {

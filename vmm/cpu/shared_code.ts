@@ -7,7 +7,9 @@
 // of their block, those that do not run hear of it before they run again. Then the page
 // is settled, and the next that decodes from it need not ask. A write to such a page
 // unsettles it and is posted to the holders, which then drop all that they hold of it,
-// so that what they decode next begins with that agreement again.
+// so that what they decode next begins with that agreement again. A page that is being
+// decoded is dropped after the block that comes of it has run: so a thread gets on
+// however often others write.
 
 const PAGE = 4096;
 const WASM_PAGE = 65536;
@@ -127,9 +129,8 @@ export class SharedCode {
   #receiver: CodeReceiver | undefined;
   // Pages, and the place of the last message of each, for each other thread.
   readonly #told = new Int32Array(2 * TOLD * MAX_CODE_THREADS).fill(-1);
-
-  /** Pages that were dropped for another thread, counted. */
-  drops = 0;
+  // Pages that are being decoded, and whether they are to be dropped when that is done.
+  readonly #decoding = new Map<number, boolean>();
 
   /**
    * @param thread number of the thread that this is for, or -1 for one that only
@@ -161,14 +162,31 @@ export class SharedCode {
   // --- Holding -------------------------------------------------------------
 
   /**
-   * Makes this thread a holder of a page before it decodes: from then on every write
-   * to the page by another thread is posted here.
+   * Makes this thread a holder of a page before it decodes, until it calls `decoded`: from
+   * then on every write to the page by another thread is posted here.
+   *
+   * @returns whether it was none before
    */
-  claim(page: number): void {
+  claim(page: number): boolean {
     const at = page * PAGE_WORDS;
-    while ((Atomics.load(this.#pages, at) & this.#own) === 0) {
-      const before = Atomics.or(this.#pages, at, this.#own);
-      if ((before & SETTLED) === 0) this.#settle(page);
+    if (!this.#decoding.has(page)) this.#decoding.set(page, false);
+    const before = Atomics.or(this.#pages, at, this.#own);
+    if ((before & this.#own) !== 0) return false;
+    if ((before & SETTLED) === 0) this.#settle(page);
+    return true;
+  }
+
+  /**
+   * This thread has decoded what it claimed pages for. What was written to them meanwhile
+   * it may have seen in part: it drops them as soon as what it decoded has run once.
+   */
+  decoded(): void {
+    const pages = [...this.#decoding];
+    this.#decoding.clear();
+    for (const [page, isWritten] of pages) {
+      if (!isWritten) continue;
+      this.#post(this.#thread, page << KIND_BITS | DROP);
+      this.#peers.kick(this.#thread);
     }
   }
 
@@ -347,7 +365,10 @@ export class SharedCode {
   }
 
   #drop(page: number): void {
-    this.drops++;
+    if (this.#decoding.has(page)) {
+      this.#decoding.set(page, true);
+      return;
+    }
     this.release(page);
     this.#receiver?.dropPage(page);
   }
