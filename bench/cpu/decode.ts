@@ -60,7 +60,6 @@ function sourceOf(code: Uint8Array): CodeSource {
       return handlers.size - 1;
     },
     supports: (c) => instructions.supports(c),
-    protect: () => {},
     nextPage: () => undefined,
     threshold: () => 0,
     fused: () => undefined,

@@ -48,8 +48,6 @@ export interface Block {
 export interface CodeSource extends DecodingSource {
   /** guest memory by offset */
   readonly memory: Uint8Array;
-  /** makes a page not writable on the fast path */
-  protect(page: number): void;
   /** where the bytes after the page of the block lie; undefined: a fault waits */
   nextPage(): number | undefined;
   /** executions after which a block that begins there is hot; 0: never counted */
@@ -247,7 +245,6 @@ export class BlockCache {
     for (const page of pages) {
       let set = this.#pages.get(page);
       if (set === undefined) this.#pages.set(page, set = new Set());
-      if (set.size === 0) this.#source.protect(page);
       set.add(block);
       this.#grains.add(page, rangeIn(block, page));
     }

@@ -97,6 +97,7 @@ testTiers(
     machine.set({ RIP: CODE, RBX: CODE + 0x800 });
     assertEquals(run(1100), []);
     other.claim(page);
+    other.decoded();
     assertEquals(run(1100), [page]);
     // It has let go.
     assertEquals(run(100), []);

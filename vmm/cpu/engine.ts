@@ -315,10 +315,6 @@ export class Engine implements CodeSource, CodeKeeper, TierHost {
     this.regions?.dropped(block);
   }
 
-  protect(page: number): void {
-    this.#options.memory.protectPage(page);
-  }
-
   // --- CodeKeeper ----------------------------------------------------------
 
   hasCode(page: number): boolean {
@@ -356,8 +352,7 @@ export class Engine implements CodeSource, CodeKeeper, TierHost {
 
   // Other threads hear of code before its bytes are read.
   #claim(offset: number): void {
-    const page = Math.floor(offset / 4096);
-    if (!this.cache.hasCode(page)) this.#options.memory.claimCode(page);
+    this.#options.memory.claimCode(Math.floor(offset / 4096));
   }
 
   #call(name: RuntimeName, ...args: number[]): number {
@@ -436,17 +431,12 @@ export class Engine implements CodeSource, CodeKeeper, TierHost {
     return block;
   }
 
-  // Decodes a block, again where another thread wrote to code meanwhile.
   #decode(offset: number, mode: number, limit: number): Block | undefined {
-    const { memory } = this.#options;
-    for (;;) {
-      if (this.cache.isFull) this.emptyCache();
-      const before = memory.remoteDrops;
-      this.#claim(offset);
-      const block = this.cache.decode(offset, mode, limit);
-      if (memory.remoteDrops === before) return block;
-      if (block !== undefined) this.cache.drop(block);
-    }
+    if (this.cache.isFull) this.emptyCache();
+    this.#claim(offset);
+    const block = this.cache.decode(offset, mode, limit);
+    this.#options.memory.decodedCode();
+    return block;
   }
 
   // Sets RIP_BASE and lets `dispatch` find the block.

@@ -222,7 +222,7 @@ export class GuestMemory {
     this.#shared = shared;
     this.#tellHolder();
     shared.connect({
-      protectPage: (page) => this.protectPage(page),
+      protectPage: (page) => this.#protectPage(page),
       dropPage: (page) => this.#dropHere(page, 0, PAGE),
       protectAll: () => {
         for (const keeper of this.#keepers) keeper.protectAll();
@@ -230,18 +230,20 @@ export class GuestMemory {
     });
   }
 
-  /** Pages whose code was dropped for a write of another thread, counted. */
-  get remoteDrops(): number {
-    return this.#shared.drops;
-  }
-
-  /** Called before bytes of a page are decoded by a keeper that holds none of it. */
+  /**
+   * Called before bytes of a page are decoded by a keeper. Whether or not a block comes of
+   * them, this thread counts as a holder, who asks before it writes.
+   */
   claimCode(page: number): void {
-    this.#shared.claim(page);
+    if (this.#shared.claim(page)) this.#protectPage(page);
   }
 
-  /** Called where code is decoded from a page for the first time. */
-  protectPage(page: number): void {
+  /** Called when all bytes of a block are decoded. */
+  decodedCode(): void {
+    this.#shared.decoded();
+  }
+
+  #protectPage(page: number): void {
     for (const keeper of this.#keepers) keeper.protectPage(page);
   }
 

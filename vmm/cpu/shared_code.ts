@@ -7,7 +7,9 @@
 // of their block, those that do not run hear of it before they run again. Then the page
 // is settled, and the next that decodes from it need not ask. A write to such a page
 // unsettles it and is posted to the holders, which then drop all that they hold of it,
-// so that what they decode next begins with that agreement again.
+// so that what they decode next begins with that agreement again. A page that is being
+// decoded is dropped after the block that comes of it has run: so a thread gets on
+// however often others write.
 
 const PAGE = 4096;
 const WASM_PAGE = 65536;
@@ -30,7 +32,8 @@ const RING = 256;
 // Words of a thread's mail, each group on lines of its own.
 const TAIL = 0;
 const MISSED = 1;
-const HEAD = 16;
+/** How much of it was taken; the first word: how much was posted. */
+export const MAIL_HEAD = 16;
 const MISSED_DONE = 17;
 const DRAINED = 18;
 const WAITERS = 19;
@@ -41,6 +44,9 @@ const MAIL_WORDS = SLOTS + RING;
 const PROTECT = 1;
 const DROP = 2;
 const KIND_BITS = 2;
+
+/** Pages of which one thread remembers what it posted of them to another; a power of two. */
+const TOLD = 64;
 
 /** How often a drain is looked for before the thread sleeps for it. */
 const SPINS = 200;
@@ -121,9 +127,10 @@ export class SharedCode {
   readonly #own: number;
   readonly #peers: CodePeers;
   #receiver: CodeReceiver | undefined;
-
-  /** Pages that were dropped for another thread, counted. */
-  drops = 0;
+  // Pages, and the place of the last message of each, for each other thread.
+  readonly #told = new Int32Array(2 * TOLD * MAX_CODE_THREADS).fill(-1);
+  // Pages that are being decoded, and whether they are to be dropped when that is done.
+  readonly #decoding = new Map<number, boolean>();
 
   /**
    * @param thread number of the thread that this is for, or -1 for one that only
@@ -155,14 +162,31 @@ export class SharedCode {
   // --- Holding -------------------------------------------------------------
 
   /**
-   * Makes this thread a holder of a page before it decodes: from then on every write
-   * to the page by another thread is posted here.
+   * Makes this thread a holder of a page before it decodes, until it calls `decoded`: from
+   * then on every write to the page by another thread is posted here.
+   *
+   * @returns whether it was none before
    */
-  claim(page: number): void {
+  claim(page: number): boolean {
     const at = page * PAGE_WORDS;
-    while ((Atomics.load(this.#pages, at) & this.#own) === 0) {
-      const before = Atomics.or(this.#pages, at, this.#own);
-      if ((before & SETTLED) === 0) this.#settle(page);
+    if (!this.#decoding.has(page)) this.#decoding.set(page, false);
+    const before = Atomics.or(this.#pages, at, this.#own);
+    if ((before & this.#own) !== 0) return false;
+    if ((before & SETTLED) === 0) this.#settle(page);
+    return true;
+  }
+
+  /**
+   * This thread has decoded what it claimed pages for. What was written to them meanwhile
+   * it may have seen in part: it drops them as soon as what it decoded has run once.
+   */
+  decoded(): void {
+    const pages = [...this.#decoding];
+    this.#decoding.clear();
+    for (const [page, isWritten] of pages) {
+      if (!isWritten) continue;
+      this.#post(this.#thread, page << KIND_BITS | DROP);
+      this.#peers.kick(this.#thread);
     }
   }
 
@@ -213,8 +237,8 @@ export class SharedCode {
     const missed = Atomics.load(mail, at + MISSED);
     const isDone = () =>
       !this.#peers.isRunning(thread) ||
-      (Atomics.load(mail, at + HEAD) - tail >= 0 &&
-        Atomics.load(mail, at + MISSED_DONE) - missed >= 0);
+      ((Atomics.load(mail, at + MAIL_HEAD) - tail | 0) >= 0 &&
+        (Atomics.load(mail, at + MISSED_DONE) - missed | 0) >= 0);
     this.#peers.kick(thread);
     for (let n = 0; n < SPINS; n++) if (isDone()) return;
     Atomics.add(mail, at + WAITERS, 1);
@@ -235,14 +259,29 @@ export class SharedCode {
   wrote(page: number): void {
     const others = this.#unsettle(page) & HOLDERS & ~this.#own;
     if (others === 0) return;
-    const at = page * PAGE_WORDS + DROPS;
-    // Who has not dropped it yet for a write before is told already.
-    const untold = others & ~Atomics.or(this.#pages, at, others);
-    for (let n = 0; untold >>> n !== 0; n++) {
-      if ((untold >>> n & 1) === 0) continue;
-      this.#post(n, page << KIND_BITS | DROP);
-      if (this.#peers.isRunning(n)) this.#peers.kick(n);
+    Atomics.or(this.#pages, page * PAGE_WORDS + DROPS, others);
+    for (let n = 0; others >>> n !== 0; n++) {
+      if ((others >>> n & 1) !== 0) this.#tellOnce(n, page);
     }
+  }
+
+  // Where what this thread posted of the page still waits, that is enough. What another
+  // writer is about to post is not: it may come after this write is known of.
+  #tellOnce(thread: number, page: number): void {
+    const told = this.#told;
+    const slot = 2 * (thread * TOLD + (page & TOLD - 1));
+    if (told[slot] === page && this.#isWaiting(thread, told[slot + 1]!)) return;
+    const place = this.#post(thread, page << KIND_BITS | DROP);
+    if (place !== undefined) told.set([page, place], slot);
+    if (this.#peers.isRunning(thread)) this.#peers.kick(thread);
+  }
+
+  // Whether the message at a place is still to be acted on.
+  #isWaiting(thread: number, place: number): boolean {
+    const at = thread * MAIL_WORDS;
+    const head = Atomics.load(this.#mail, at + MAIL_HEAD);
+    const tail = Atomics.load(this.#mail, at + TAIL);
+    return (head - place | 0) <= 0 && (place - tail | 0) < 0;
   }
 
   /** Posts a write of bytes, by offset in guest memory. */
@@ -269,20 +308,21 @@ export class SharedCode {
 
   // --- Mail ----------------------------------------------------------------
 
-  #post(thread: number, message: number): void {
+  // The place of a message in the mail; undefined where there is no room.
+  #post(thread: number, message: number): number | undefined {
     const mail = this.#mail;
     const at = thread * MAIL_WORDS;
     for (;;) {
       const tail = Atomics.load(mail, at + TAIL);
-      if (tail - Atomics.load(mail, at + HEAD) >= RING) {
+      if ((tail - Atomics.load(mail, at + MAIL_HEAD) | 0) >= RING) {
         Atomics.add(mail, at + MISSED, 1);
-        return;
+        return undefined;
       }
       if (Atomics.compareExchange(mail, at + TAIL, tail, tail + 1) !== tail) {
         continue;
       }
       Atomics.store(mail, at + SLOTS + (tail & RING - 1), message);
-      return;
+      return tail;
     }
   }
 
@@ -296,12 +336,12 @@ export class SharedCode {
     const at = this.#thread * MAIL_WORDS;
     const tail = Atomics.load(mail, at + TAIL);
     const missed = Atomics.load(mail, at + MISSED);
-    const head = Atomics.load(mail, at + HEAD);
+    const head = Atomics.load(mail, at + MAIL_HEAD);
     const isLate = missed !== Atomics.load(mail, at + MISSED_DONE);
     if (head === tail && !isLate) return false;
     for (let n = head; n !== tail; n = n + 1 | 0) {
       this.#take(at + SLOTS + (n & RING - 1));
-      Atomics.store(mail, at + HEAD, n + 1 | 0);
+      Atomics.store(mail, at + MAIL_HEAD, n + 1 | 0);
     }
     if (isLate) {
       this.#catchUp();
@@ -325,7 +365,10 @@ export class SharedCode {
   }
 
   #drop(page: number): void {
-    this.drops++;
+    if (this.#decoding.has(page)) {
+      this.#decoding.set(page, true);
+      return;
+    }
     this.release(page);
     this.#receiver?.dropPage(page);
   }

@@ -15,6 +15,17 @@ const END = (bytes: number) =>
   `ffce 75${(0x100 - bytes - 4).toString(16)} 0f0b`;
 const SERIALIZE = "0f01e8";
 const CPUID = "0fa2";
+/** Those that serialize and need no operand that is prepared. */
+const SERIALIZING = {
+  SERIALIZE,
+  INVD: "0f08",
+  WBINVD: "0f09",
+  // lgdt, lidt [a000h]; lldt [a010h]; invlpg [a000h]
+  LGDT: "0f011500a00000",
+  LIDT: "0f011d00a00000",
+  LLDT: "0f001510a00000",
+  INVLPG: "0f013d00a00000",
+};
 
 interface Polled {
   readonly machine: TestMachine;
@@ -48,13 +59,16 @@ Deno.test("SERIALIZE and CPUID go on where nothing waits", () => {
   assert(looks.length < 10, `${looks.length} looks`);
 });
 
-Deno.test("SERIALIZE lets what others want come before the next instruction", () => {
-  // out 80h, al; serialize; inc; ...
-  const { machine, looks } = polled(`e680 ${SERIALIZE} ${INC} ${END(11)}`);
-  machine.runToException();
-  const seen = Array.from({ length: TURNS }, (_, n) => n);
-  assertEquals(looks.slice(1), seen);
-});
+for (const [name, code] of Object.entries(SERIALIZING)) {
+  Deno.test(`${name} lets what others want come before the next instruction`, () => {
+    // out 80h, al; the instruction; inc; ...
+    const bytes = 2 + code.length / 2 + 6;
+    const { machine, looks } = polled(`e680 ${code} ${INC} ${END(bytes)}`);
+    machine.runToException();
+    const seen = Array.from({ length: TURNS }, (_, n) => n);
+    assertEquals(looks.slice(1), seen);
+  });
+}
 
 Deno.test("CPUID lets what others want come before the next instruction", () => {
   const { machine, looks } = polled(

@@ -23,8 +23,10 @@ import { type I32, i32, type I64 } from "../wasm/mod.ts";
 import { VECTOR } from "../runtime/traps.ts";
 import { CR0_PE } from "../runtime/walk.ts";
 import { readPointer } from "./far.ts";
+import { serialize } from "./hints.ts";
 
 const CODE = { axes: ["code"] } as const;
+const ENDS = { ...CODE, ends: true } as const;
 const STACK = { axes: ["code", "stack", "flat"] } as const;
 
 const SHADOW_SS = 2;
@@ -65,7 +67,7 @@ function moves(): Form[] {
       const slot = x.register(0);
       x.call("loadSegment", slot, selector, x.site());
       finishLoad(x, slot);
-    }, { ...CODE, ends: true })
+    }, ENDS)
   );
   return [...stores, ...loads];
 }
@@ -112,7 +114,7 @@ function pointers(): Form[] {
         x.write(0, offset);
         // LSS does not hold interrupts back: it loads the pointer as well.
         x.jumpTo(x.nextRip());
-      }, { ...CODE, ends: true })
+      }, ENDS)
     );
   });
 }
@@ -125,10 +127,12 @@ function taskRegisters(): Form[] {
   const loads = OPERANDS.flatMap((operand) => [
     form(`Lldt_${operand}`, (x) => {
       x.call("loadLdt", x.read(0, 16).toI32(), x.site());
-    }),
+      serialize(x);
+    }, ENDS),
     form(`Ltr_${operand}`, (x) => {
       x.call("loadTask", x.read(0, 16).toI32(), x.site());
-    }),
+      serialize(x);
+    }, ENDS),
   ]);
   const stores = ([["Sldt", LDTR], ["Str", TR]] as const).flatMap((
     [mnemonic, slot],
@@ -191,8 +195,11 @@ function tables(): Form[] {
     TABLE_FORMS.flatMap(({ suffix, base, mask }) => [
       form(
         `L${name}_${suffix}`,
-        (x) => loadTable(x, slot, base, mask),
-        CODE,
+        (x) => {
+          loadTable(x, slot, base, mask);
+          serialize(x);
+        },
+        ENDS,
       ),
       form(
         `S${name}_${suffix}`,
@@ -264,7 +271,7 @@ function statusWord(): Form[] {
       const kept = old.and(~LMSW_BITS | CR0_PE);
       x.call("writeCr0", kept.or(value), x.site());
       x.goOn();
-    }, { ...CODE, ends: true })
+    }, ENDS)
   );
   return [...stores, ...loads];
 }

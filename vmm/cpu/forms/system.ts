@@ -150,7 +150,11 @@ function translations(): Form[] {
       x.goOn();
     }, ENDS),
     ...forms(["Invpcid_r32_m128", "Invpcid_r64_m128"], invalidatePcid, ENDS),
-    ...forms(["Invd", "Wbinvd", "Wbnoinvd"], (x) => requireCpl0(x)),
+    ...forms(["Invd", "Wbinvd"], (x) => {
+      requireCpl0(x);
+      serialize(x);
+    }, ENDS),
+    form("Wbnoinvd", (x) => requireCpl0(x)),
   ];
 }
 
