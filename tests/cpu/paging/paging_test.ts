@@ -13,7 +13,7 @@ import { type Kind, KINDS } from "./layout.ts";
 import { ProgramMaker } from "./program.ts";
 import { differences, PagingRunner } from "./runner.ts";
 
-const PROGRAMS = Number(Deno.env.get("PAGING_PROGRAMS") ?? 24);
+const PROGRAMS = Number(Deno.env.get("PAGING_PROGRAMS") ?? 8);
 const SEED = Number(Deno.env.get("PAGING_SEED") ?? 1);
 
 const EAGER = { again: 0, batch: 1, patience: 1, doublings: 0, share: 0 };

@@ -102,6 +102,11 @@ export class PagingRunner {
   }
 }
 
+function firstDifference(a: Uint8Array, b: Uint8Array): number | undefined {
+  for (let at = 0; at < b.length; at++) if (a[at] !== b[at]) return at;
+  return undefined;
+}
+
 /** How two outcomes differ; empty where they do not. */
 export function differences(actual: Outcome, expected: Outcome): string[] {
   const out: string[] = [];
@@ -114,11 +119,8 @@ export function differences(actual: Outcome, expected: Outcome): string[] {
     compare(name, actual.registers[name], value);
   }
   USED.forEach(([from], n) => {
-    const other = actual.images[n]!;
-    const first = expected.images[n]!.findIndex((byte, at) =>
-      byte !== other[at]
-    );
-    if (first >= 0) out.push(`memory at ${(from + first).toString(16)}`);
+    const at = firstDifference(actual.images[n]!, expected.images[n]!);
+    if (at !== undefined) out.push(`memory at ${(from + at).toString(16)}`);
   });
   return out;
 }
