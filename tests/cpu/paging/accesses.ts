@@ -7,6 +7,8 @@
 import type { Prng } from "../fuzz/prng.ts";
 import {
   type Bytes,
+  CHANGED,
+  flipAc,
   FUNCTIONS,
   HARMLESS,
   le,
@@ -14,7 +16,7 @@ import {
   mov,
   writeConstant,
 } from "./code.ts";
-import { DATA, EDGE } from "./layout.ts";
+import { DATA, EDGE, PAGES } from "./layout.ts";
 
 /** Where accesses go. */
 interface Place {
@@ -30,6 +32,8 @@ export class AccessMaker {
   readonly #random: Prng;
   readonly #pages: readonly number[];
   readonly #isWide: boolean;
+  /** Two neighbours that most accesses go to. */
+  readonly #favourites: readonly number[];
 
   /**
    * @param pages linear addresses of the window's pages
@@ -43,6 +47,8 @@ export class AccessMaker {
     this.#random = random;
     this.#pages = pages;
     this.#isWide = isWide;
+    const first = random.below(PAGES - 1) + random.pick([0, PAGES]);
+    this.#favourites = pages.slice(first, first + 2);
   }
 
   /**
@@ -58,14 +64,17 @@ export class AccessMaker {
       () => this.#fill(),
       () => this.#scan(),
       () => this.#copy(),
-      () => writeConstant(this.#random, this.#page()),
+      () => this.#patch(),
+      () => this.#patch(),
       () => hasStack ? this.#stack() : this.#straight(),
     ];
     return this.#random.pick(makers)();
   }
 
-  #page(): number {
-    return this.#random.pick(this.#pages);
+  /** One of the window's pages. */
+  page(): number {
+    const isFavourite = this.#random.chance(60);
+    return this.#random.pick(isFavourite ? this.#favourites : this.#pages);
   }
 
   #place(): Place {
@@ -73,11 +82,13 @@ export class AccessMaker {
     const base = isEdge
       ? 4096 - this.#random.below(EDGE + 1)
       : this.#random.between(DATA.START, DATA.END);
-    return { page: this.#page(), base, isEdge };
+    return { page: this.page(), base, isEdge };
   }
 
   #function(): number {
-    return this.#page() + this.#random.pick(FUNCTIONS.plain);
+    const { plain, leading } = FUNCTIONS;
+    const from = this.#random.chance(50) ? plain : leading;
+    return this.page() + this.#random.pick(from);
   }
 
   // The prefix of a 64-bit operand, or of none.
@@ -117,10 +128,14 @@ export class AccessMaker {
     ];
   }
 
+  // Accesses of one place, and of one further away from the same base.
   #run(place: Place): Bytes {
-    const count = this.#random.between(2, 6);
+    const count = this.#random.between(2, 9);
+    const other = this.#place();
     const accesses = Array.from({ length: count }, () => {
-      const access = this.#access(place);
+      const access = this.#random.chance(6)
+        ? flipAc(this.#isWide)
+        : this.#access(place, this.#random.chance(75) ? place : other);
       return this.#random.chance(25) ? this.#skipped(access) : access;
     });
     return [...accesses.flat(), ...MIX];
@@ -132,51 +147,51 @@ export class AccessMaker {
     return [0xf7, 0xc6, ...le(bit, 4), 0x74, code.length, ...code];
   }
 
-  // A displacement with which so many bytes are not beyond where code begins.
-  #displacement({ base, isEdge }: Place, bytes: number): number {
-    const last = isEdge ? 4096 + EDGE - bytes - base : EDGE;
-    return this.#random.between(-EDGE, Math.min(last, EDGE)) & 0xff;
+  // [EBX + displacement]: so many bytes of a place, not beyond where code begins.
+  #operand(base: Place, to: Place, bytes: number, register: number): Bytes {
+    const last = to.isEdge ? 4096 + EDGE - bytes - to.base : EDGE;
+    const at = this.#random.between(-EDGE, Math.min(last, EDGE));
+    const distance = to.page + to.base - base.page - base.base;
+    return distance === 0
+      ? [0x43 | register << 3, at & 0xff]
+      : [0x83 | register << 3, ...le(distance + at, 4)];
   }
 
-  #access(place: Place): Bytes {
+  #access(base: Place, to: Place): Bytes {
     const wide = this.#wide();
-    const at = this.#displacement(place, 4 + 4 * wide.length);
-    const byte = this.#displacement(place, 1);
-    const vector = this.#displacement(place, 16);
+    const [eax, ecx] = [0, 1].map((register) =>
+      this.#operand(base, to, 4 + 4 * wide.length, register)
+    ) as [Bytes, Bytes];
+    const vector = this.#operand(base, to, 16, 0);
     const value = this.#harmless(wide);
-    const any = place.isEdge ? value : [];
+    const any = to.isEdge ? value : [];
     return this.#random.pick<Bytes>([
-      // ADD EAX, [EBX + at]
-      [...wide, 0x03, 0x43, at],
-      [...wide, 0x03, 0x43, at],
-      // ADD AL, [EBX + at]
-      [0x02, 0x43, byte],
-      // MOV [EBX + at], ECX
-      [...any, ...wide, 0x89, 0x4b, at],
-      [...any, ...wide, 0x89, 0x4b, at],
-      [...any, 0x88, 0x4b, byte],
-      // XCHG [EBX + at], ECX; ADD EAX, ECX
-      [...value, ...wide, 0x87, 0x4b, at, 0x01, 0xc8],
-      // LOCK CMPXCHG [EBX + at], ECX
-      [...value, 0xf0, ...wide, 0x0f, 0xb1, 0x4b, at],
-      // MOVUPS XMM0, [EBX + at]; MOVD ECX, XMM0; ADD EAX, ECX
-      [0x0f, 0x10, 0x43, vector, 0x66, 0x0f, 0x7e, 0xc1, 0x01, 0xc8],
-      // MOVD XMM0, ECX; PSHUFD XMM0, XMM0, 0; MOVUPS [EBX + at], XMM0
+      // ADD EAX, [m]
+      [...wide, 0x03, ...eax],
+      [...wide, 0x03, ...eax],
+      // ADD AL, [m]
+      [0x02, ...this.#operand(base, to, 1, 0)],
+      // MOV [m], ECX
+      [...any, ...wide, 0x89, ...ecx],
+      [...any, ...wide, 0x89, ...ecx],
+      [...any, 0x88, ...this.#operand(base, to, 1, 1)],
+      // XCHG [m], ECX; ADD EAX, ECX
+      [...value, ...wide, 0x87, ...ecx, 0x01, 0xc8],
+      // LOCK CMPXCHG [m], ECX
+      [...value, 0xf0, ...wide, 0x0f, 0xb1, ...ecx],
+      // MOVUPS XMM0, [m]; MOVD ECX, XMM0; ADD EAX, ECX
+      [0x0f, 0x10, ...vector, 0x66, 0x0f, 0x7e, 0xc1, 0x01, 0xc8],
+      // MOVD XMM0, ECX; PSHUFD XMM0, XMM0, 0; MOVUPS [m], XMM0
       [
         ...[...value, 0x66, 0x0f, 0x6e, 0xc1, 0x66, 0x0f, 0x70, 0xc0, 0],
-        ...[0x0f, 0x11, 0x43, vector],
+        ...[0x0f, 0x11, ...vector],
       ],
-      ...place.isEdge ? [] : this.#changes(wide, at),
+      ...to.isEdge ? [] : [
+        // ADD [m], ECX; LOCK XADD [m], EAX
+        [...wide, 0x01, ...ecx],
+        [0xf0, ...wide, 0x0f, 0xc1, ...eax],
+      ],
     ]);
-  }
-
-  // ADD [EBX + at], ESI; LOCK XADD [EBX + at], EAX; MOV [EBX + at], ESI
-  #changes(wide: Bytes, at: number): Bytes[] {
-    return [
-      [...wide, 0x01, 0x73, at],
-      [0xf0, ...wide, 0x0f, 0xc1, 0x43, at],
-      [...wide, 0x89, 0x73, at],
-    ];
   }
 
   // --- String instructions -------------------------------------------------------
@@ -210,7 +225,7 @@ export class AccessMaker {
   // XCHG EBX, ESI around REP MOVSD, from anywhere into data.
   #copy(): Bytes {
     const words = this.#words();
-    const to = this.#page() + this.#random.between(DATA.START, DATA.END - 96);
+    const to = this.page() + this.#random.between(DATA.START, DATA.END - 96);
     const from = mov("ebx")(this.#startOf(words));
     const copy = [0x87, 0xde, 0xf3, 0xa5, 0x87, 0xde];
     return this.#string(to, words, from, copy);
@@ -226,17 +241,32 @@ export class AccessMaker {
 
   // --- Code ----------------------------------------------------------------------
 
-  // CALL EAX
   #call(): Bytes {
     const writes = this.#random.chance(30);
     const { page, base, isEdge } = this.#place();
     const to = writes
-      ? this.#page() + this.#random.pick(FUNCTIONS.writing)
+      ? this.page() + this.#random.pick(FUNCTIONS.writing)
       : this.#function();
     const from = writes && isEdge ? DATA.START : base;
+    return [...mov("ebx")(page + from), ...this.#callTo(to)];
+  }
+
+  // CALL EAX
+  #callTo(to: number): Bytes {
+    return [...mov("eax")(to), 0xff, 0xd0, ...MIX];
+  }
+
+  // Data of a page is written, a function executed, changed and executed again.
+  #patch(): Bytes {
+    const page = this.page();
+    const [from, constants] = this.#random.pick(CHANGED);
+    const data = page + this.#random.between(DATA.START, DATA.END);
+    const call = this.#callTo(page + from);
+    const store = [...mov("ebx")(data), 0x89, 0x33];
     return [
-      ...[...mov("ebx")(page + from), ...mov("eax")(to)],
-      ...[0xff, 0xd0, ...MIX],
+      ...[...store, ...call],
+      ...writeConstant(this.#random, page, constants),
+      ...call,
     ];
   }
 
@@ -244,12 +274,12 @@ export class AccessMaker {
   // in the data, a call.
   #stack(): Bytes {
     if (this.#random.chance(50)) {
-      const to = this.#page() + this.#random.between(DATA.START, DATA.END);
-      const call = [...mov("eax")(this.#function()), 0xff, 0xd0];
-      return [...mov("ebx")(to), ...mov("esp")(to & ~7), ...call, ...MIX];
+      const to = this.page() + this.#random.between(DATA.START, DATA.END);
+      const call = this.#callTo(this.#function());
+      return [...mov("ebx")(to), ...mov("esp")(to & ~7), ...call];
     }
     const value = this.#harmless(this.#isWide ? [0x48] : []);
-    const top = this.#page() + 4096 + this.#random.between(-EDGE, EDGE);
+    const top = this.page() + 4096 + this.#random.between(-EDGE, EDGE);
     return [
       ...[...mov("esp")(top), ...value, 0x51, 0x51, 0x8b, 0x44, 0x24, 4],
       ...[0x03, 0x04, 0x24, 0x58, 0x5b, ...MIX],

@@ -4,7 +4,14 @@
 import { CR0, CR4, PTE } from "../../../vmm/cpu/testing.ts";
 import type { Prng } from "../fuzz/prng.ts";
 import type { AccessMaker } from "./accesses.ts";
-import { type Bytes, le, mov, type Part, writeConstant } from "./code.ts";
+import {
+  type Bytes,
+  CHANGED,
+  le,
+  mov,
+  type Part,
+  writeConstant,
+} from "./code.ts";
 import { FRAMES, type Kind, LAYOUT } from "./layout.ts";
 import { type Entries, randomEntry, type Space } from "./spaces.ts";
 
@@ -23,12 +30,6 @@ function flip(register: 0 | 4, bit: number): Bytes {
 
 /** Drops everything. */
 const FLUSH_ALL: Bytes = [...flip(4, CR4.PGE), ...flip(4, CR4.PGE)];
-
-/** XOR of RFLAGS' AC, on the stack. */
-export function flipAc(isWide: boolean): Bytes {
-  const prefix = isWide ? [0x48] : [];
-  return [0x9c, ...prefix, 0x81, 0x34, 0x24, ...le(0x4_0000, 4), 0x9d];
-}
 
 function invlpg(address: number): Bytes {
   return [...mov("ebx")(address), 0x0f, 0x01, 0x3b];
@@ -93,7 +94,7 @@ export class ChangeMaker {
   #space(): Space {
     const isAny = !this.#kind.hasPcids && this.#random.chance(30);
     return this.#spaces[
-      isAny ? this.#random.below(this.#spaces.length) : this.#current
+      isAny ? this.#anySpace() : this.#current
     ]!;
   }
 
@@ -118,18 +119,30 @@ export class ChangeMaker {
     return randomEntry(this.#random, this.#entries);
   }
 
+  // A page of an address space, and its entry.
+  #pageOf({ pages }: Space): readonly [number, number] {
+    const wanted = this.#accesses.page();
+    return pages.find(([page]) => page === wanted)!;
+  }
+
+  // What was done before is mostly done again, in the same way.
   #changePage(part: Part): void {
-    const [page, at] = this.#random.pick(this.#space().pages);
+    const [page, at] = this.#pageOf(this.#space());
+    const access = this.#accesses.make(false);
+    const isBoth = this.#random.chance(60);
+    if (isBoth) part.guarded(access);
     part.put(this.#write(at, this.#entry()), this.#flush(page));
+    if (isBoth) part.guarded(access);
   }
 
   // A page that was not there need not be dropped when it is.
   #map(part: Part): void {
-    const [page, at] = this.#random.pick(this.#space().pages);
+    const [page, at] = this.#pageOf(this.#space());
+    const access = this.#accesses.make(false);
     part.put(this.#write(at, 0n), this.#flush(page));
-    part.guarded(this.#accesses.make(false));
+    part.guarded(access);
     part.put(this.#write(at, this.#entry() | BigInt(PTE.P)));
-    part.guarded(this.#accesses.make(false));
+    part.guarded(access);
   }
 
   // A large page instead of a table, and the table again, for which one INVLPG suffices.
@@ -156,7 +169,8 @@ export class ChangeMaker {
   // Where its frame is, not in the window.
   #writeFrame(): Bytes {
     const frame = LAYOUT.FRAMES + this.#random.below(FRAMES) * 4096;
-    return writeConstant(this.#random, frame);
+    const [, constants] = this.#random.pick(CHANGED);
+    return writeConstant(this.#random, frame, constants);
   }
 
   // --- Address spaces ------------------------------------------------------------
@@ -164,7 +178,7 @@ export class ChangeMaker {
   #switch(part: Part): void {
     if (this.#kind.tables === "pae" && this.#random.chance(50)) {
       this.#point(part);
-    } else this.#load(part, this.#random.below(this.#spaces.length));
+    } else this.#load(part, this.#anySpace());
   }
 
   #pcidOf(number: number): number {
@@ -194,21 +208,27 @@ export class ChangeMaker {
   // An entry of another PCID's space, which INVPCID then drops.
   #elsewhere(part: Part): void {
     if (!this.#kind.hasPcids) return;
-    const number = this.#random.below(this.#spaces.length);
-    const [page, at] = this.#random.pick(this.#spaces[number]!.pages);
+    const [here, number] = [this.#current, this.#anySpace()];
+    const access = this.#accesses.make(false);
+    this.#load(part, number);
+    part.guarded(access);
+    this.#load(part, here);
+    const [page, at] = this.#pageOf(this.#spaces[number]!);
     // Types 0 and 1 leave what is global, and 3 that of all.
     const type = this.#entries.hasGlobal ? 2 : this.#random.below(4);
     const descriptor = LAYOUT.DESCRIPTORS + this.descriptors.length * 8;
-    const isOne = type < 2;
     this.descriptors.push(
-      isOne ? BigInt(this.#pcidOf(number)) : 0n,
+      type < 2 ? BigInt(this.#pcidOf(number)) : 0n,
       type === 0 ? BigInt(page) : 0n,
     );
-    part.put(
-      this.#write(at, this.#entry()),
-      mov("eax")(type),
-      mov("ebx")(descriptor),
-      [0x66, 0x0f, 0x38, 0x82, 0x03],
-    );
+    part.put(this.#write(at, this.#entry()), mov("eax")(type));
+    // INVPCID EAX, [EBX]
+    part.put(mov("ebx")(descriptor), [0x66, 0x0f, 0x38, 0x82, 0x03]);
+    this.#load(part, number);
+    part.guarded(access);
+  }
+
+  #anySpace(): number {
+    return this.#random.below(this.#spaces.length);
   }
 }

@@ -67,6 +67,12 @@ export class Part {
   }
 }
 
+/** XOR of RFLAGS' AC, on the stack. */
+export function flipAc(isWide: boolean): Bytes {
+  const prefix = isWide ? [0x48] : [];
+  return [0x9c, ...prefix, 0x81, 0x34, 0x24, ...le(0x4_0000, 4), 0x9d];
+}
+
 /** IRET of a kernel. */
 export function iret(isWide: boolean): Bytes {
   return isWide ? [0x48, 0xcf] : [0xcf];
@@ -87,27 +93,36 @@ export function handler(isWide: boolean): Bytes {
   ];
 }
 
-/** Functions in a frame, by what they are called with: see `functions`. */
+/** Functions in a frame, see `functions`. */
 export const FUNCTIONS = {
-  /** any base */
-  plain: [0x10, 0x20, 0x30, 0x50, 0x60, 0xff0, 0xffd],
-  /** a base in the data */
+  /** with any base, in one page */
+  plain: [0x10, 0x20, 0x30, 0x50],
+  /** with any base, that lead into the next page */
+  leading: [0x60, 0xff0, 0xffd],
+  /** with a base in the data */
   writing: [0x40],
 } as const;
 
-/** Where constants are in functions, bytes of which may change. */
-const CONSTANTS = [0x11, 0x21, 0x31, 0x36] as const;
-/** Where code may be that lies in two pages: only harmless bytes are written there. */
-const SHARED_CONSTANTS = [0, 1, 0xffe, 0xfff] as const;
+/** Functions, and where their constants are, bytes of which may change. */
+export const CHANGED = [
+  [0x10, [0x11]],
+  [0x20, [0x21, 0x31]],
+  [0x30, [0x31, 0x36]],
+  [0xffd, [0xffe, 0xfff, 0x1000, 0x1001]],
+] as const;
 
-/** MOV [EBX], AL, or of a harmless instruction: to a constant of a function of a page. */
-export function writeConstant(random: Prng, page: number): Bytes {
-  return random.chance(60)
-    ? [...mov("ebx")(page + random.pick(CONSTANTS)), 0x88, 0x03]
-    : [
-      ...mov("ebx")(page + random.pick(SHARED_CONSTANTS)),
-      ...[0xc6, 0x03, random.pick(HARMLESS)],
-    ];
+/**
+ * MOV [EBX], AL: to a constant of a function of a page; where the function lies in two
+ * pages, a harmless instruction's byte.
+ */
+export function writeConstant(
+  random: Prng,
+  page: number,
+  constants: readonly number[],
+): Bytes {
+  const at = random.pick(constants);
+  const write = at < 0x800 ? [0x88, 0x03] : [0xc6, 0x03, random.pick(HARMLESS)];
+  return [...mov("ebx")(page + at), ...write];
 }
 
 /** The functions of a frame: some lead on into the page that follows. */

@@ -4,9 +4,10 @@
 import { CR0, CR4, TestMachine } from "../../../vmm/cpu/testing.ts";
 import type { Prng } from "../fuzz/prng.ts";
 import { AccessMaker } from "./accesses.ts";
-import { ChangeMaker, flipAc } from "./changes.ts";
+import { ChangeMaker } from "./changes.ts";
 import {
   type Bytes,
+  flipAc,
   functions,
   handler,
   HARMLESS,
