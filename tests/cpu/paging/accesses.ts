@@ -34,6 +34,7 @@ export class AccessMaker {
   readonly #isWide: boolean;
   /** Two neighbours that most accesses go to. */
   readonly #favourites: readonly number[];
+  #isUser = false;
 
   /**
    * @param pages linear addresses of the window's pages
@@ -54,9 +55,11 @@ export class AccessMaker {
   /**
    * Code that may fault.
    *
-   * @param hasStack whether the stack may be in the window: faults have one of their own
+   * @param isUser whether the user executes it: then the stack may be in the window, since
+   *   faults have one of their own
    */
-  make(hasStack: boolean): Bytes {
+  make(isUser: boolean): Bytes {
+    this.#isUser = isUser;
     const makers: readonly (() => Bytes)[] = [
       ...Array(4).fill(() => this.#straight()),
       ...Array(3).fill(() => this.#loop()),
@@ -66,7 +69,7 @@ export class AccessMaker {
       () => this.#copy(),
       () => this.#patch(),
       () => this.#patch(),
-      () => hasStack ? this.#stack() : this.#straight(),
+      () => isUser ? this.#stack() : this.#straight(),
     ];
     return this.#random.pick(makers)();
   }
@@ -133,12 +136,19 @@ export class AccessMaker {
     const count = this.#random.between(2, 9);
     const other = this.#place();
     const accesses = Array.from({ length: count }, () => {
-      const access = this.#random.chance(6)
-        ? flipAc(this.#isWide)
+      const access = this.#random.chance(10)
+        ? this.#changeAc()
         : this.#access(place, this.#random.chance(75) ? place : other);
       return this.#random.chance(25) ? this.#skipped(access) : access;
     });
     return [...accesses.flat(), ...MIX];
+  }
+
+  // What tells alignment checks from none, or whether SMAP protects: STAC and CLAC.
+  #changeAc(): Bytes {
+    return this.#isUser
+      ? flipAc(this.#isWide)
+      : [0x0f, 0x01, this.#random.pick([0xca, 0xcb])];
   }
 
   // TEST of a bit of ESI; JZ over what is skipped.

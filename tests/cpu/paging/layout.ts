@@ -51,6 +51,8 @@ export const LAYOUT = {
   KERNEL_CODE: 0x2_0000,
   /** the handlers of faults, and of the interrupt that enters the kernel */
   HANDLER: 0x2_f000,
+  /** the first one's, after it put a zero where others have an error code */
+  HANDLER_OF_UD: 0x2_effe,
   SERVICE: 0x2_f100,
   USER_CODE: 0x3_0000,
   END_OF_CODE: 0x4_0000,

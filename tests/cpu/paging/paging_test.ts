@@ -47,7 +47,7 @@ for (const [name, kind] of Object.entries<Kind>(KINDS)) {
           const how = runner === threaded ? "threaded" : "compiled";
           assertEquals(differences(actual, expected), [], `${where}, ${how}`);
         }
-        assertEquals(expected.vector, VECTOR.UD, where);
+        assertEquals(expected.vector, VECTOR.BP, where);
         steps += expected.steps;
         faults += expected.faults;
       }

@@ -72,7 +72,8 @@ export class ProgramMaker {
       images: USED.map(([from, to]) => bytes.slice(from, to)),
       cr0: random.chance(70) ? CR0.WP : 0,
       cr4: CR4.OSFXSR | CR4.PGE | (kind.hasPcids ? CR4.PCIDE : 0) |
-        (kind.tables === "legacy" ? CR4.PSE : 0),
+        (kind.tables === "legacy" ? CR4.PSE : 0) |
+        (random.chance(40) ? CR4.SMAP : 0),
     };
   }
 
@@ -152,14 +153,16 @@ class Parts {
   /** All of the code, and where it lies. */
   finish(): (readonly [number, Bytes])[] {
     const { body } = this;
-    // DEC EBP; JNZ to the beginning; UD2
+    // DEC EBP; JNZ to the beginning; INT3
     body.put([0xff, 0xcd, 0x0f, 0x85, ...le(body.base - body.at - 8, 4)]);
-    body.put([0x0f, 0x0b]);
+    body.put([0xcc]);
     const kernel = this.#kernel;
     return [
       [body.base, body.bytes],
       ...kernel === undefined ? [] : [[kernel.base, kernel.bytes] as const],
       [LAYOUT.HANDLER, handler(this.#isWide)],
+      // PUSH 0
+      [LAYOUT.HANDLER_OF_UD, [0x6a, 0]],
       // JMP EAX
       [LAYOUT.SERVICE, [0xff, 0xe0]],
     ];

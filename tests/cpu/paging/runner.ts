@@ -14,7 +14,7 @@ const REGISTERS = [
   ...["RIP", "RFLAGS", "CR0", "CR2", "CR3", "CR4"] as const,
 ];
 /** Faults that programs handle: all others end them. */
-const HANDLED = [VECTOR.GP, VECTOR.PF, VECTOR.AC];
+const HANDLED = [VECTOR.UD, VECTOR.GP, VECTOR.PF, VECTOR.AC];
 const LIMIT = 200_000;
 const RET = 0xc3;
 
@@ -80,7 +80,9 @@ export class PagingRunner {
       ...{ cr0, cr4, efer: kind.tables === "legacy" ? 0 : EFER.NXE },
     });
     for (const vector of HANDLED) {
-      machine.idt(vector, { offset: LAYOUT.HANDLER });
+      const { HANDLER, HANDLER_OF_UD } = LAYOUT;
+      const offset = vector === VECTOR.UD ? HANDLER_OF_UD : HANDLER;
+      machine.idt(vector, { offset });
     }
     machine.idt(VECTOR_OF_KERNEL, { offset: LAYOUT.SERVICE, access: 0xee });
     const handled = HANDLED.reduce((bits, vector) => bits | 1 << vector, 0);

@@ -54,7 +54,7 @@ export function randomEntry(
   if (isLarge) bits += PTE.PS;
   if (!random.chance(6)) bits += PTE.P;
   if (random.chance(88)) bits += PTE.RW;
-  if (random.chance(isUser ? 92 : 12)) bits += PTE.US;
+  if (random.chance(isUser ? 92 : 30)) bits += PTE.US;
   if (random.chance(33)) bits += PTE.A + PTE.D;
   if (hasGlobal && random.chance(50)) bits += PTE.G;
   const isNx = kind.tables !== "legacy" && random.chance(6);
