@@ -12,7 +12,7 @@ const CHANGED = 0x4000_0000;
 const GLOBAL = 0x4800_1000;
 /** Two pages with one entry. */
 const PAIR = [0x5000_1000, 0x5000_1000 + 4096 * TLB_ENTRIES] as const;
-const ENTRY = 0x6000_0000;
+const ENTRY = 0x6000_2000;
 const WRITES = PTE.P | PTE.RW;
 /** MOV RAX, CR3; MOV CR3, RAX */
 const FLUSH = "0f20d8 0f22d8";
