@@ -3,6 +3,7 @@
 import { assertEquals } from "@std/assert";
 import { REGISTER } from "./registers.ts";
 import { VECTOR } from "./runtime/traps.ts";
+import { testTiers } from "./testing.ts";
 import {
   AT,
   checkFaults,
@@ -15,15 +16,23 @@ import {
 } from "./system_testing.ts";
 
 const { GP, NP, SS, TS } = VECTOR;
-const m = new SystemMachine();
+let m: SystemMachine;
 const FAR = 0x2_0000;
 const POINTER = 0x5000;
+
+// Every test has a machine of its own in each tier.
+function test(name: string, body: () => void): void {
+  testTiers(name, () => {
+    m = new SystemMachine();
+    body();
+  });
+}
 
 function cs(): number {
   return Number(m.get("CS"));
 }
 
-Deno.test("real mode: JMP, CALL and RET far (SDM vol. 2, CALL)", () => {
+test("real mode: JMP, CALL and RET far (SDM vol. 2, CALL)", () => {
   m.start("real", [["Call_ptr1616", 0x900, 0x10], ["Hlt"]]);
   m.program(0x9010, [["Jmp_ptr1616", 0x910, 0x20]]);
   m.program(0x9120, [["Retfw"]]);
@@ -48,7 +57,7 @@ Deno.test("real mode: JMP, CALL and RET far (SDM vol. 2, CALL)", () => {
   assertEquals(m.get("RSP"), 0x6006n);
 });
 
-Deno.test("real mode checks the target against CS's limit (SDM vol. 2, JMP)", () => {
+test("real mode checks the target against CS's limit (SDM vol. 2, JMP)", () => {
   checkFaults(m, [{
     name: "beyond 64 KiB",
     mode: "real",
@@ -58,7 +67,7 @@ Deno.test("real mode checks the target against CS's limit (SDM vol. 2, JMP)", ()
   }]);
 });
 
-Deno.test("virtual-8086 mode transfers as real mode does (SDM 21.2)", () => {
+test("virtual-8086 mode transfers as real mode does (SDM 21.2)", () => {
   m.start("vm86", [["Jmp_ptr1616", 0x900, 0x10]]);
   m.program(0x9010, [["Ud2"]]);
   assertEquals(m.fault().rip, 0x10n);
@@ -66,7 +75,7 @@ Deno.test("virtual-8086 mode transfers as real mode does (SDM 21.2)", () => {
   assertEquals([base, limit, access], [0x9000n, 0xffff, 0xf3]);
 });
 
-Deno.test("protected mode: to another code segment and back (SDM 5.8.1)", () => {
+test("protected mode: to another code segment and back (SDM 5.8.1)", () => {
   m.start("protected32", [
     ["Call_ptr1632", SEL.CODE16, 0x8000],
     ["Hlt"],
@@ -79,7 +88,7 @@ Deno.test("protected mode: to another code segment and back (SDM 5.8.1)", () => 
   assertEquals(m.accessOf(SEL.CODE16), 0x9b);
 });
 
-Deno.test("conforming code keeps the level (SDM 5.8.1.2)", () => {
+test("conforming code keeps the level (SDM 5.8.1.2)", () => {
   m.start("protected32", [["Jmp_ptr1632", SEL.CONFORMING, FAR]], { cpl: 3 });
   m.program(FAR, [["Ud2"]]);
   assertEquals(m.fault().rip, BigInt(FAR));
@@ -114,7 +123,7 @@ const TRANSFER_FAULTS: readonly FaultCase[] = ([
   },
 }));
 
-Deno.test("far transfers raise #GP and #NP with the selector (SDM vol. 2, JMP)", () => {
+test("far transfers raise #GP and #NP with the selector (SDM vol. 2, JMP)", () => {
   checkFaults(m, TRANSFER_FAULTS);
   const absent = (m: SystemMachine) =>
     m.descriptor(SEL.FREE, segment({ access: 0x1a }));
@@ -171,7 +180,7 @@ function callGate(
   m.descriptor(SEL.FREE, gate({ selector, offset, access, extra }), 0n);
 }
 
-Deno.test("a call gate to the same level ignores the offset given (SDM 5.8.3)", () => {
+test("a call gate to the same level ignores the offset given (SDM 5.8.3)", () => {
   m.start("protected32", [["Call_ptr1632", SEL.FREE, 0x1234_5678], ["Hlt"]]);
   callGate(m, SEL.CODE32, 0x8c);
   m.program(FAR, [["Mov_r32_imm32", "EBX", 7], ["Retfd"]]);
@@ -185,7 +194,7 @@ const PUSHES: readonly Op[] = [
   ["Call_ptr1632", SEL.FREE | 3, 0],
 ];
 
-Deno.test("a 32-bit gate switches stacks and copies parameters (SDM 5.8.5)", () => {
+test("a 32-bit gate switches stacks and copies parameters (SDM 5.8.5)", () => {
   m.start("protected32", [...PUSHES, ["Ud2"]], { cpl: 3 });
   callGate(m, SEL.CODE32, 0xec, 2);
   m.program(FAR, [["Hlt"]]);
@@ -203,7 +212,7 @@ Deno.test("a 32-bit gate switches stacks and copies parameters (SDM 5.8.5)", () 
   assertEquals(m.cpu.getDescriptor(REGISTER.SS).access, 0xc093);
 });
 
-Deno.test("a 16-bit gate pushes words (SDM 5.8.5)", () => {
+test("a 16-bit gate pushes words (SDM 5.8.5)", () => {
   m.start("protected32", [["Push_imm16", 0x1234], [
     "Call_ptr1632",
     SEL.FREE | 3,
@@ -224,7 +233,7 @@ Deno.test("a 16-bit gate pushes words (SDM 5.8.5)", () => {
   ]);
 });
 
-Deno.test("RET to an outer level pops the stack and drops segments (SDM 5.8.6)", () => {
+test("RET to an outer level pops the stack and drops segments (SDM 5.8.6)", () => {
   m.start("protected32", [...PUSHES, ["Ud2"]], { cpl: 3 });
   callGate(m, SEL.CODE32, 0xec, 2);
   m.program(FAR, [
@@ -240,7 +249,7 @@ Deno.test("RET to an outer level pops the stack and drops segments (SDM 5.8.6)",
   assertEquals(m.cpu.getDescriptor(REGISTER.DS).access, 0x10000);
 });
 
-Deno.test("a 64-bit gate takes its stack from the TSS (SDM 5.8.3.1, 5.8.5.1)", () => {
+test("a 64-bit gate takes its stack from the TSS (SDM 5.8.3.1, 5.8.5.1)", () => {
   m.start("long", [["Call_m1632", { disp: POINTER }], ["Ud2"]], { cpl: 3 });
   callGate(m, SEL.CODE64, 0xec);
   m.poke32(POINTER + 4, SEL.FREE | 3);
@@ -278,7 +287,7 @@ const gateCase = (
   prepare,
 });
 
-Deno.test("call gates check themselves, their code and the stack (SDM 5.8.4, 5.8.5)", () => {
+test("call gates check themselves, their code and the stack (SDM 5.8.4, 5.8.5)", () => {
   const stack = (selector: number) => (m: SystemMachine) => {
     callGate(m, SEL.CODE32, 0xec);
     m.poke32(AT.TSS + 8, selector);
@@ -322,7 +331,7 @@ Deno.test("call gates check themselves, their code and the stack (SDM 5.8.4, 5.8
   ]);
 });
 
-Deno.test("long mode has 64-bit call gates alone (SDM 5.8.3.1)", () => {
+test("long mode has 64-bit call gates alone (SDM 5.8.3.1)", () => {
   const base = {
     mode: "long",
     ops: [["Call_m1632", { disp: POINTER }]],
@@ -369,7 +378,7 @@ const returning = (selector: number, offset = FAR): readonly Op[] => [
   ["Retfd"],
 ];
 
-Deno.test("RET checks its target (SDM vol. 2, RET)", () => {
+test("RET checks its target (SDM vol. 2, RET)", () => {
   const base = { mode: "protected32", vector: GP } as const;
   checkFaults(m, [
     { ...base, name: "null", ops: returning(0), error: 0 },
@@ -409,7 +418,7 @@ Deno.test("RET checks its target (SDM vol. 2, RET)", () => {
   assertEquals(m.get("RSP"), BigInt(AT.STACK - 16));
 });
 
-Deno.test("64-bit code returns to compatibility mode and back (SDM 5.8.1, vol. 2 RET)", () => {
+test("64-bit code returns to compatibility mode and back (SDM 5.8.1, vol. 2 RET)", () => {
   m.start("long", [
     ["Pushq_imm32", SEL.CODE32],
     ["Pushq_imm32", FAR],
@@ -426,7 +435,7 @@ Deno.test("64-bit code returns to compatibility mode and back (SDM 5.8.1, vol. 2
   assertEquals(m.get("RSP"), BigInt(AT.STACK));
 });
 
-Deno.test("CALL m16:64 takes a 64-bit offset on Intel's processors (SDM vol. 2, CALL)", () => {
+test("CALL m16:64 takes a 64-bit offset on Intel's processors (SDM vol. 2, CALL)", () => {
   const intel = new SystemMachine({ cpuid: { vendor: "intel" } });
   intel.start("long", [["Call_m1664", { disp: POINTER }]]);
   intel.poke64(POINTER, BigInt(FAR));

@@ -364,8 +364,8 @@ export class SystemMachine extends TestMachine {
     if (this.#isLong) this.poke64(at + 8, 0n);
   }
 
-  /** Runs until HLT and answers its address. */
-  runToHalt(instructions = 1000): number {
+  /** Runs until HLT and answers its address. Close to a limit nothing is compiled. */
+  runToHalt(instructions = 10_000): number {
     this.cpu.exceptionExits = 0;
     const exit = this.run(instructions);
     if (exit.code !== EXIT_CODE.HLT) throw new Error(describe(exit));
@@ -380,7 +380,7 @@ export class SystemMachine extends TestMachine {
   /** Runs until an exception, which is not delivered. */
   fault(): Raised {
     this.cpu.exceptionExits = ALL_EXCEPTIONS;
-    return this.runToException(1000);
+    return this.runToException(10_000);
   }
 
   /** Words on the stack from RSP up. */

@@ -23,6 +23,8 @@ const PROGRAMS: Readonly<Record<string, string>> = {
   "a computed jump": "40 a807 7402 ebf9 42 ffe5",
   // L: inc eax; push eax; sidt [ebp + 100h]; pop ebx; inc edx; jmp L
   "what is left to handlers": "40 50 0f018d00010000 5b 42 ebf3",
+  // L: inc eax; nop; jmp M; M: sidt [ebp + 100h]; inc edx; jmp L
+  "what is left to handlers after a block": "40 90 eb00 0f018d00010000 42 ebf2",
   // L: inc eax; test al, 3; jnz L; str ebx; inc edx; jmp L
   "a way out in the middle": "40 a803 75fb 0f01e3 42 ebf5",
   // L: inc eax; add [ebp + 80h], eax; mov [ebp + 200h], dl; inc edx; jmp L

@@ -92,6 +92,8 @@ const PROGRAMS: Readonly<Record<string, string>> = {
   "flags on some paths": "d313 488b4308",
   // cmpxchg [rbx], rcx; mov rax, [rbx+8]; mov [rbx], rcx
   "a write on some paths": "480fb10b 488b4308 48890b",
+  // mov rsi, rbx; mov ecx, 2; rep lodsq; mov rdx, [rbx]
+  "in an instruction's loop": "4889de b902000000 f348ad 488b13",
   // cmpxchg8b [rbx]; mov rcx, [rbx+4]
   "several accesses on some paths": "0fc70b 488b4b04",
 };

@@ -94,6 +94,8 @@ Deno.test("code that finds another stack than it supposes leaves", () => {
   assertSame(`dd03 ${SUM}`, 12);
   // Each round takes one that is not there.
   assertSame(`d9e8 d8c1 ddd8 ddd8`, 6);
+  // FLD1; FST ST(2), which is empty; FLD ST(2); FSTP ST(0); FSTP ST(0); FFREE ST(1)
+  assertSame("d9e8 ddd2 d9c2 ddd8 ddd8 ddc1");
   // A block that pushes nine.
   assertSame("d9e8".repeat(9));
   // FLD1; FSTP ST(0); INC EDX; TEST DL, 1; JZ M; FLD1; M: FLD1; FSTP ST(0)
