@@ -22,6 +22,8 @@ import { RunMaker } from "./runs.ts";
 export class AccessMaker {
   readonly #random: Prng;
   readonly #isWide: boolean;
+  /** Whether the window's code is executed: regions leave a page with code to write it. */
+  readonly #hasCode: boolean;
   readonly #places: Places;
   readonly #runs: RunMaker;
 
@@ -36,6 +38,7 @@ export class AccessMaker {
   ) {
     this.#random = random;
     this.#isWide = isWide;
+    this.#hasCode = random.chance(60);
     this.#places = new Places(random, pages, isWide);
     this.#runs = new RunMaker(random, this.#places, isWide);
   }
@@ -50,15 +53,19 @@ export class AccessMaker {
     const makers: readonly (() => Bytes)[] = [
       ...Array(4).fill(() => this.#runs.straight(isUser)),
       ...Array(3).fill(() => this.#runs.loop(isUser)),
-      ...Array(4).fill(() => this.#call()),
+      ...Array(4).fill(() => this.#ofCode(isUser, () => this.#call())),
       () => this.#fill(),
       () => this.#scan(),
       () => this.#copy(),
-      () => this.#patch(),
-      () => this.#patch(),
+      () => this.#ofCode(isUser, () => this.#patch()),
+      () => this.#ofCode(isUser, () => this.#patch()),
       () => isUser ? this.#stack() : this.#runs.straight(isUser),
     ];
     return this.#random.pick(makers)();
+  }
+
+  #ofCode(isUser: boolean, make: () => Bytes): Bytes {
+    return this.#hasCode ? make() : this.#runs.straight(isUser);
   }
 
   /** One of the window's pages. */
@@ -152,7 +159,7 @@ export class AccessMaker {
   // MOV ESP, what has room for two words before a page's code; PUSH RCX twice, POP; or
   // in the data, a call.
   #stack(): Bytes {
-    if (this.#random.chance(50)) {
+    if (this.#hasCode && this.#random.chance(50)) {
       const to = this.#places.page() +
         this.#random.between(DATA.START, DATA.END);
       const call = this.#callTo(this.#function());
