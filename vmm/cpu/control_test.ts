@@ -4,7 +4,7 @@
 import { assertEquals } from "@std/assert";
 import { EXIT_CODE } from "./exits.ts";
 import { REGISTER } from "./registers.ts";
-import { CR0, CR4, EFER, PageTables, PTE } from "./testing.ts";
+import { CR0, CR4, EFER, PageTables, PTE, testTiers } from "./testing.ts";
 import { VECTOR } from "./runtime/traps.ts";
 import {
   AT,
@@ -16,8 +16,18 @@ import {
 } from "./system_testing.ts";
 
 const { DB, GP, PF, UD } = VECTOR;
-const m = new SystemMachine();
-const intel = new SystemMachine({ cpuid: { vendor: "intel" } });
+const makeIntel = () => new SystemMachine({ cpuid: { vendor: "intel" } });
+let m = new SystemMachine();
+let intel = makeIntel();
+
+// Each has machines of its own in each tier.
+function test(name: string, body: () => void): void {
+  testTiers(name, () => {
+    m = new SystemMachine();
+    intel = makeIntel();
+    body();
+  });
+}
 
 const IF = 0x200;
 
@@ -49,7 +59,7 @@ const MSR_SFMASK = 0xc000_0084;
 
 // --- Mode transitions ------------------------------------------------------------
 
-Deno.test("from real mode to long mode and all the way back (SDM 10.8.5, 10.9)", () => {
+test("from real mode to long mode and all the way back (SDM 10.8.5, 10.9)", () => {
   const tables = m.identity();
   m.start("real", [
     ["Lgdt_m1632", { disp: 0x5000 }],
@@ -117,7 +127,7 @@ const illegal = (
   options: FaultCase["options"] = {},
 ): FaultCase => ({ name, mode, ops, vector: GP, error: 0, options });
 
-Deno.test("CR0 refuses what makes no mode (SDM 2.5, vol. 2 MOV CR)", () => {
+test("CR0 refuses what makes no mode (SDM 2.5, vol. 2 MOV CR)", () => {
   checkFaults(m, [
     illegal("PG without PE", "real", setCr("CR0", CR0.PG)),
     illegal("NW without CD", "protected32", setCr("CR0", 0x2000_0001)),
@@ -134,7 +144,7 @@ Deno.test("CR0 refuses what makes no mode (SDM 2.5, vol. 2 MOV CR)", () => {
   ]);
 });
 
-Deno.test("CR0's reserved bits stay clear and ET set (SDM 2.5)", () => {
+test("CR0's reserved bits stay clear and ET set (SDM 2.5)", () => {
   m.start("protected32", [
     ...setCr("CR0", 0x1fff_ffff),
     [
@@ -151,7 +161,7 @@ Deno.test("CR0's reserved bits stay clear and ET set (SDM 2.5)", () => {
   assertEquals(m.get("RCX"), 0x5_0037n);
 });
 
-Deno.test("CR4 refuses what makes no mode (SDM 2.5)", () => {
+test("CR4 refuses what makes no mode (SDM 2.5)", () => {
   checkFaults(m, [
     illegal("PAE off in long mode", "long", setCr64("CR4", 0)),
     illegal("upper bits", "long", setCr64("CR4", 0x1_0000_0020n)),
@@ -175,14 +185,14 @@ Deno.test("CR4 refuses what makes no mode (SDM 2.5)", () => {
   assertEquals(m.get("RAX"), BigInt(CR4.PAE));
 });
 
-Deno.test("CR3 refuses bits beyond the physical address (SDM 4.5, vol. 2 MOV CR)", () => {
+test("CR3 refuses bits beyond the physical address (SDM 4.5, vol. 2 MOV CR)", () => {
   checkFaults(m, [
     illegal("bit 51", "long", setCr64("CR3", 1n << 51n)),
     illegal("bit 63 without PCIDE", "long", setCr64("CR3", 1n << 63n)),
   ]);
 });
 
-Deno.test("PAE paging checks the PDPTEs at once (SDM 4.4.1)", () => {
+test("PAE paging checks the PDPTEs at once (SDM 4.4.1)", () => {
   const table = 0x50_0000;
   const load = setCr("CR3", table);
   const tables = new PageTables(m, "pae");
@@ -244,7 +254,7 @@ const TOGGLE_PGE: readonly Op[] = [
   ["Mov_cr_r64", "CR4", "RAX"],
 ];
 
-Deno.test("MOV CR3, INVLPG and CR4.PGE flush what they must (SDM 4.10.4.1)", () => {
+test("MOV CR3, INVLPG and CR4.PGE flush what they must (SDM 4.10.4.1)", () => {
   const GLOBAL = 3 | PTE.G;
   assertEquals(switching(m, []), 1n);
   assertEquals(switching(m, RELOAD), 2n);
@@ -288,7 +298,7 @@ function pcidTrip(m: SystemMachine, between: readonly Op[], bits = 3): bigint {
   return m.get("RBX");
 }
 
-Deno.test("PCIDs keep translations apart, and bit 63 keeps them (SDM 4.10.1, 4.10.4.1)", () => {
+test("PCIDs keep translations apart, and bit 63 keeps them (SDM 4.10.1, 4.10.4.1)", () => {
   const tables = m.identity();
   const keep = setCr64("CR3", BigInt(tables.root) | 1n << 63n);
   const drop = setCr64("CR3", BigInt(tables.root));
@@ -297,7 +307,7 @@ Deno.test("PCIDs keep translations apart, and bit 63 keeps them (SDM 4.10.1, 4.1
   assertEquals(pcidTrip(m, drop), 2n);
 });
 
-Deno.test("INVPCID of each type (SDM vol. 2, INVPCID)", () => {
+test("INVPCID of each type (SDM vol. 2, INVPCID)", () => {
   const tables = m.identity();
   const keep = setCr64("CR3", BigInt(tables.root) | 1n << 63n);
   assertEquals(pcidTrip(m, [...invpcid(0, 0), ...keep]), 2n);
@@ -316,7 +326,7 @@ Deno.test("INVPCID of each type (SDM vol. 2, INVPCID)", () => {
 
 // --- Debug registers ---------------------------------------------------------------------
 
-Deno.test("debug registers keep their fixed bits (SDM 18.2)", () => {
+test("debug registers keep their fixed bits (SDM 18.2)", () => {
   m.start("protected32", [
     ["Xor_r32_rm32", "EAX", "EAX"],
     ["Mov_dr_r32", "DR6", "EAX"],
@@ -329,7 +339,7 @@ Deno.test("debug registers keep their fixed bits (SDM 18.2)", () => {
   assertEquals([m.get("RBX"), m.get("RCX")], [0xffff_0ff0n, 0x400n]);
 });
 
-Deno.test("DR4 and DR5 need CR4.DE clear; GD guards all (SDM 18.2.2, 18.2.4)", () => {
+test("DR4 and DR5 need CR4.DE clear; GD guards all (SDM 18.2.2, 18.2.4)", () => {
   const read: Op[] = [["Mov_r32_dr", "EBX", "DR4"]];
   checkFaults(m, [{
     name: "DR4 with DE",
@@ -359,7 +369,7 @@ Deno.test("DR4 and DR5 need CR4.DE clear; GD guards all (SDM 18.2.2, 18.2.4)", (
   assertEquals(m.get("DR6") >> 13n & 1n, 1n);
 });
 
-Deno.test("TF traps after each instruction (SDM 18.3.1.4)", () => {
+test("TF traps after each instruction (SDM 18.3.1.4)", () => {
   m.start("long", [["Nopd"], ["Nopd"], ["Hlt"]], { flags: 0x102 });
   assertEquals(m.runToHandler(), DB);
   assertEquals(m.stack(3, 8), [AT.CODE + 1, SEL.CODE64, 0x102]);
@@ -376,7 +386,7 @@ function prepareSyscall(m: SystemMachine): void {
   m.cpu.setMsr(MSR_SFMASK, BigInt(IF | 0x400));
 }
 
-Deno.test("SYSCALL and SYSRET (SDM 5.8.8)", () => {
+test("SYSCALL and SYSRET (SDM 5.8.8)", () => {
   m.start("long", [["Syscall"], ["Ud2"]], {
     cpl: 3,
     efer: EFER.SCE,
@@ -401,7 +411,7 @@ Deno.test("SYSCALL and SYSRET (SDM 5.8.8)", () => {
   assertEquals(m.cpu.getDescriptor(REGISTER.CS).access, 0xa0fb);
 });
 
-Deno.test("SYSRET to compatibility mode, SYSCALL from it (APM vol. 2, 6.1)", () => {
+test("SYSRET to compatibility mode, SYSCALL from it (APM vol. 2, 6.1)", () => {
   m.start("long", [["Mov_r32_imm32", "ECX", AT.CODE + 0x100], ["Sysretd"]], {
     efer: EFER.SCE,
   });
@@ -417,7 +427,7 @@ const notCanonical: readonly Op[] = [
   ["Sysretq"],
 ];
 
-Deno.test("what the vendors' system calls differ in (SDM vol. 2, APM vol. 3)", () => {
+test("what the vendors' system calls differ in (SDM vol. 2, APM vol. 3)", () => {
   const options = { efer: EFER.SCE };
   const user = { ...options, cpl: 3 };
   const sysenter: readonly Op[] = [["Sysenter"]];
@@ -452,7 +462,7 @@ Deno.test("what the vendors' system calls differ in (SDM vol. 2, APM vol. 3)", (
   ]);
 });
 
-Deno.test("AMD's SYSCALL in protected mode (APM vol. 2, 6.1.1)", () => {
+test("AMD's SYSCALL in protected mode (APM vol. 2, 6.1.1)", () => {
   m.start("protected32", [["Syscall"], ["Ud2"]], {
     cpl: 3,
     efer: EFER.SCE,
@@ -496,7 +506,7 @@ Deno.test("SYSENTER and SYSEXIT (SDM 5.8.7)", () => {
   }
 });
 
-Deno.test("SWAPGS (SDM vol. 2, SWAPGS)", () => {
+test("SWAPGS (SDM vol. 2, SWAPGS)", () => {
   m.start("long", [["Swapgs"], ["Hlt"]]);
   m.set({ GS_BASE: 0x1234, KGS_BASE: 0xffff_8000_0000_0000n });
   m.runToHalt();
@@ -516,7 +526,7 @@ Deno.test("SWAPGS (SDM vol. 2, SWAPGS)", () => {
 
 // --- The rest ------------------------------------------------------------------------------
 
-Deno.test("level 0's instructions raise #GP(0) elsewhere (SDM 5.9)", () => {
+test("level 0's instructions raise #GP(0) elsewhere (SDM 5.9)", () => {
   const ops: Op[] = [
     ["Hlt"],
     ["Invd"],
@@ -536,7 +546,7 @@ Deno.test("level 0's instructions raise #GP(0) elsewhere (SDM 5.9)", () => {
   );
 });
 
-Deno.test("RDMSR and WRMSR use EDX:EAX and fault on what is not there (SDM vol. 2)", () => {
+test("RDMSR and WRMSR use EDX:EAX and fault on what is not there (SDM vol. 2)", () => {
   m.start("long", [
     ...wrmsr(MSR_LSTAR, 0xffff_8000_1234_5678n),
     ["Rdmsr"],
@@ -555,7 +565,7 @@ Deno.test("RDMSR and WRMSR use EDX:EAX and fault on what is not there (SDM vol. 
   ]);
 });
 
-Deno.test("HLT retires and exits (SDM vol. 2, HLT; vmm(4) HLT)", () => {
+test("HLT retires and exits (SDM vol. 2, HLT; vmm(4) HLT)", () => {
   m.start("long", [["Hlt"]], { flags: IF | 2 });
   const exit = m.run();
   assertEquals(exit.code, EXIT_CODE.HLT);
@@ -563,7 +573,7 @@ Deno.test("HLT retires and exits (SDM vol. 2, HLT; vmm(4) HLT)", () => {
   assertEquals(m.get("RIP"), BigInt(AT.CODE + 1));
 });
 
-Deno.test("STAC and CLAC open and close user pages (SDM 4.6.1)", () => {
+test("STAC and CLAC open and close user pages (SDM 4.6.1)", () => {
   const tables = m.identity();
   tables.map(X, 0x20_0000, 7, 2 << 20);
   const code = tables.map(0, 0, 3, 2 << 20);
@@ -585,7 +595,7 @@ Deno.test("STAC and CLAC open and close user pages (SDM 4.6.1)", () => {
   ]);
 });
 
-Deno.test("CR8 has four bits (SDM 11.8.6.1)", () => {
+test("CR8 has four bits (SDM 11.8.6.1)", () => {
   m.start("long", [...setCr64("CR8", 9), ["Mov_r64_cr", "RBX", "CR8"], [
     "Hlt",
   ]]);
@@ -594,13 +604,13 @@ Deno.test("CR8 has four bits (SDM 11.8.6.1)", () => {
   checkFaults(m, [illegal("bit 4", "long", setCr64("CR8", 16))]);
 });
 
-Deno.test("XGETBV needs OSXSAVE (SDM vol. 2, XGETBV)", () => {
+test("XGETBV needs OSXSAVE (SDM vol. 2, XGETBV)", () => {
   m.start("long", []);
   // The decoder may lack it by CPUID, which is #UD as well.
   m.poke(AT.CODE, "0f01d0");
   assertEquals(m.fault().vector, UD);
 });
 
-Deno.test("RSM outside system management mode is #UD (SDM vol. 2, RSM)", () => {
+test("RSM outside system management mode is #UD (SDM vol. 2, RSM)", () => {
   checkFaults(m, [{ name: "RSM", mode: "long", ops: [["Rsm"]], vector: UD }]);
 });

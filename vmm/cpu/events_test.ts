@@ -4,7 +4,7 @@
 import { assertEquals } from "@std/assert";
 import { EXIT_CODE, SUSPEND } from "./exits.ts";
 import { REGISTER } from "./registers.ts";
-import { CR4 } from "./testing.ts";
+import { CR4, testTiers } from "./testing.ts";
 import { VECTOR } from "./runtime/traps.ts";
 import {
   AT,
@@ -17,7 +17,15 @@ import {
 } from "./system_testing.ts";
 
 const { BP, DB, DF, GP, NP, OF, PF, SS, TS, UD } = VECTOR;
-const m = new SystemMachine();
+let m = new SystemMachine();
+
+// Each has a machine of its own in each tier.
+function test(name: string, body: () => void): void {
+  testTiers(name, () => {
+    m = new SystemMachine();
+    body();
+  });
+}
 
 const TF = 0x100;
 const IF = 0x200;
@@ -45,7 +53,7 @@ function vectorTable(m: SystemMachine, vector: number): void {
   m.poke32(vector * 4, 0x900_0010);
 }
 
-Deno.test("real mode pushes words and clears IF and TF (SDM 22.1.4)", () => {
+test("real mode pushes words and clears IF and TF (SDM 22.1.4)", () => {
   m.start("real", [int(0x21), ["Hlt"]], { flags: IF | 2 });
   vectorTable(m, 0x21);
   m.program(0x9010, [["Hlt"]]);
@@ -59,7 +67,7 @@ Deno.test("real mode pushes words and clears IF and TF (SDM 22.1.4)", () => {
   assertEquals([m.get("RSP"), flags()], [0x6000n, IF | 2]);
 });
 
-Deno.test("real mode: a vector beyond the table's limit is #GP (SDM 22.1.4)", () => {
+test("real mode: a vector beyond the table's limit is #GP (SDM 22.1.4)", () => {
   m.start("real", [int(0x21)]);
   m.cpu.setDescriptor(REGISTER.IDTR, { base: 0n, limit: 0x86, access: 0 });
   assertEquals(m.fault().vector, GP);
@@ -80,7 +88,7 @@ Deno.test("real mode: IRETD keeps VM, VIF and VIP (SDM vol. 2, IRET)", () => {
 
 // --- Protected mode, same level ------------------------------------------------------
 
-Deno.test("an interrupt gate clears IF, a trap gate keeps it (SDM 6.12.1.3)", () => {
+test("an interrupt gate clears IF, a trap gate keeps it (SDM 6.12.1.3)", () => {
   for (const [access, expected] of [[0x8e, 0], [0x8f, IF]] as const) {
     m.start("protected32", [int(0x40)], { flags: IF | NT | 2 });
     m.idt(0x40, { access });
@@ -90,7 +98,7 @@ Deno.test("an interrupt gate clears IF, a trap gate keeps it (SDM 6.12.1.3)", ()
   }
 });
 
-Deno.test("16-bit gates push words (SDM 6.12)", () => {
+test("16-bit gates push words (SDM 6.12)", () => {
   m.start("protected32", [int(0x40)]);
   m.idt(0x40, { access: 0x86, offset: 0x5000 });
   m.program(0x5000, [["Hlt"]]);
@@ -98,7 +106,7 @@ Deno.test("16-bit gates push words (SDM 6.12)", () => {
   assertEquals(m.stack(3, 2), [(AT.CODE + 2) & 0xffff, SEL.CODE32, 2]);
 });
 
-Deno.test("a fault pushes its error code and RF (SDM 6.13, 18.3.1.1)", () => {
+test("a fault pushes its error code and RF (SDM 6.13, 18.3.1.1)", () => {
   m.start("protected32", [["Mov_r32_imm32", "EAX", SEL.ABSENT], [
     "Mov_Sreg_r32m16",
     "DS",
@@ -113,7 +121,7 @@ Deno.test("a fault pushes its error code and RF (SDM 6.13, 18.3.1.1)", () => {
   ]);
 });
 
-Deno.test("INT3, INTO and INT1 go behind the instruction (SDM vol. 2, INT n)", () => {
+test("INT3, INTO and INT1 go behind the instruction (SDM vol. 2, INT n)", () => {
   const cases: [Op, number][] = [[["Int3"], BP], [["Int1"], DB]];
   for (const [op, vector] of cases) {
     m.start("protected32", [op]);
@@ -128,7 +136,7 @@ Deno.test("INT3, INTO and INT1 go behind the instruction (SDM vol. 2, INT n)", (
 
 // --- Inner level -----------------------------------------------------------------------
 
-Deno.test("from level 3 the handler has the TSS's stack (SDM 6.12.1)", () => {
+test("from level 3 the handler has the TSS's stack (SDM 6.12.1)", () => {
   m.start("protected32", [int(0x40)], { cpl: 3, flags: IF | 2 });
   m.idt(0x40, { access: 0xee });
   m.runToHandler();
@@ -143,7 +151,7 @@ Deno.test("from level 3 the handler has the TSS's stack (SDM 6.12.1)", () => {
   assertEquals([m.get("CS"), m.get("SS")], [BigInt(SEL.CODE32), 0x10n]);
 });
 
-Deno.test("IRET goes back to level 3 (SDM 6.12.1)", () => {
+test("IRET goes back to level 3 (SDM 6.12.1)", () => {
   m.start("protected32", [int(0x40), ["Ud2"]], { cpl: 3, flags: IF | 2 });
   m.idt(0x40, { access: 0xee, offset: AT.USER });
   m.program(AT.USER, [["Iretd"]]);
@@ -155,7 +163,7 @@ Deno.test("IRET goes back to level 3 (SDM 6.12.1)", () => {
   assertEquals([m.get("RSP"), flags()], [BigInt(AT.STACK), IF | 2]);
 });
 
-Deno.test("a conforming handler stays at the level (SDM 6.12.1.1)", () => {
+test("a conforming handler stays at the level (SDM 6.12.1.1)", () => {
   m.start("protected32", [int(0x40)], { cpl: 3 });
   m.idt(0x40, { access: 0xee, selector: SEL.CONFORMING, offset: AT.USER });
   m.program(AT.USER, [["Ud2"]]);
@@ -194,7 +202,7 @@ const toStack = (selector: number) => ({
   prepare: (m: SystemMachine) => m.poke32(AT.TSS + 8, selector),
 });
 
-Deno.test("gates are checked, with the vector in the error code (SDM 6.12.1, 6.13)", () => {
+test("gates are checked, with the vector in the error code (SDM 6.12.1, 6.13)", () => {
   checkFaults(m, [
     gateCase("no gate", { access: 0 }, GP, gateError),
     gateCase("a call gate", { access: 0x8c }, GP, gateError),
@@ -210,7 +218,7 @@ Deno.test("gates are checked, with the vector in the error code (SDM 6.12.1, 6.1
   ]);
 });
 
-Deno.test("nothing changes where delivery faults (SDM 6.12)", () => {
+test("nothing changes where delivery faults (SDM 6.12)", () => {
   m.start("protected32", [int(V)], { cpl: 3, flags: IF | 2 });
   m.idt(V, { access: 0xee });
   m.poke32(AT.TSS + 8, SEL.ABSENT);
@@ -219,7 +227,7 @@ Deno.test("nothing changes where delivery faults (SDM 6.12)", () => {
   assertEquals([m.get("CS"), flags()], [BigInt(SEL.USER32), IF | 2]);
 });
 
-Deno.test("external interrupts set EXT in nested error codes (SDM 6.13)", () => {
+test("external interrupts set EXT in nested error codes (SDM 6.13)", () => {
   m.start("protected32", [["Hlt"]], { flags: IF | 2 });
   m.idt(V, { access: 0 });
   m.cpu.exceptionExits = 0;
@@ -233,13 +241,13 @@ Deno.test("external interrupts set EXT in nested error codes (SDM 6.13)", () => 
   assertEquals(m.stack(1, 4), [SEL.ABSENT | EXT]);
 });
 
-Deno.test("a hardware interrupt may use a gate of level 0 (SDM 6.12.1.2)", () => {
+test("a hardware interrupt may use a gate of level 0 (SDM 6.12.1.2)", () => {
   m.start("protected32", [["Jmp_rel8_32", AT.CODE]], { cpl: 3, flags: IF | 2 });
   m.cpu.injectInterrupt(V);
   assertEquals(m.runToHandler(), V);
 });
 
-Deno.test("contributory faults become #DF, then shut down (SDM 6.15, table 6-5)", () => {
+test("contributory faults become #DF, then shut down (SDM 6.15, table 6-5)", () => {
   const ops: Op[] = [["Mov_r32_imm32", "EAX", SEL.BEYOND], [
     "Mov_Sreg_r32m16",
     "DS",
@@ -261,7 +269,7 @@ Deno.test("contributory faults become #DF, then shut down (SDM 6.15, table 6-5)"
 
 const VM86_SELECTORS = { ES: 0x111, DS: 0x222, FS: 0x333, GS: 0x444 };
 
-Deno.test("from virtual-8086 mode all segments are pushed (SDM 21.3.1.1)", () => {
+test("from virtual-8086 mode all segments are pushed (SDM 21.3.1.1)", () => {
   m.start("vm86", [int(V)], { flags: IOPL | IF | 2 });
   m.set(VM86_SELECTORS);
   m.idt(V, { access: 0xee });
@@ -279,7 +287,7 @@ Deno.test("from virtual-8086 mode all segments are pushed (SDM 21.3.1.1)", () =>
   assertEquals(m.get("SS"), BigInt(SEL.DATA));
 });
 
-Deno.test("IRET goes back to virtual-8086 mode (SDM 21.2.3)", () => {
+test("IRET goes back to virtual-8086 mode (SDM 21.2.3)", () => {
   m.start("vm86", [int(V), ["Ud2"]], { flags: IOPL | IF | 2 });
   m.set(VM86_SELECTORS);
   m.idt(V, { access: 0xee, offset: AT.USER });
@@ -295,7 +303,7 @@ Deno.test("IRET goes back to virtual-8086 mode (SDM 21.2.3)", () => {
   assertEquals(m.get("RSP"), 0x6000n);
 });
 
-Deno.test("virtual-8086 mode needs IOPL 3 and a handler of level 0 (SDM 21.2.7)", () => {
+test("virtual-8086 mode needs IOPL 3 and a handler of level 0 (SDM 21.2.7)", () => {
   const vm86 = { mode: "vm86", ops: [int(V)], vector: GP } as const;
   checkFaults(m, [
     { ...vm86, name: "INT below IOPL 3", error: 0 },
@@ -331,7 +339,7 @@ function redirected(m: SystemMachine, bit: 0 | 1): void {
   m.program(0x9010, [["Ud2"]]);
 }
 
-Deno.test("VME: a clear bit redirects INT n to the 8086 handler (SDM 21.3.3.4)", () => {
+test("VME: a clear bit redirects INT n to the 8086 handler (SDM 21.3.3.4)", () => {
   m.start("vm86", [int(V)], { cr4: CR4.VME, flags: VIF | 2 });
   redirected(m, 0);
   assertEquals(m.fault().rip, 0x10n);
@@ -344,7 +352,7 @@ Deno.test("VME: a clear bit redirects INT n to the 8086 handler (SDM 21.3.3.4)",
   assertEquals(flags() & IF, 0);
 });
 
-Deno.test("VME: a set bit goes to the gate, with IOPL 3 only (SDM 21.3.3)", () => {
+test("VME: a set bit goes to the gate, with IOPL 3 only (SDM 21.3.3)", () => {
   m.start("vm86", [int(V)], { cr4: CR4.VME });
   redirected(m, 1);
   assertEquals(m.fault().vector, GP);
@@ -354,7 +362,7 @@ Deno.test("VME: a set bit goes to the gate, with IOPL 3 only (SDM 21.3.3)", () =
   assertEquals(m.runToHandler(), V);
 });
 
-Deno.test("VME and PVI: CLI, STI and IRET work on VIF (SDM 21.3.2, 21.4)", () => {
+test("VME and PVI: CLI, STI and IRET work on VIF (SDM 21.3.2, 21.4)", () => {
   m.start("vm86", [["Sti"]], { cr4: CR4.VME });
   m.run(1);
   assertEquals(flags(), VM | VIF | 2);
@@ -400,7 +408,7 @@ Deno.test("VME and PVI: CLI, STI and IRET work on VIF (SDM 21.3.2, 21.4)", () =>
 
 // --- Long mode ---------------------------------------------------------------------------
 
-Deno.test("64-bit gates push SS:RSP and align the stack (SDM 6.14.2)", () => {
+test("64-bit gates push SS:RSP and align the stack (SDM 6.14.2)", () => {
   m.start("long", [int(V)], { flags: IF | 2, rsp: AT.STACK - 3 });
   assertEquals(m.runToHandler(), V);
   assertEquals(m.get("RSP"), BigInt(AT.STACK - 16 - 40));
@@ -414,7 +422,7 @@ Deno.test("64-bit gates push SS:RSP and align the stack (SDM 6.14.2)", () => {
   assertEquals([flags(), m.get("SS")], [2, BigInt(SEL.DATA)]);
 });
 
-Deno.test("from level 3 SS becomes null (SDM 6.14.4)", () => {
+test("from level 3 SS becomes null (SDM 6.14.4)", () => {
   for (const mode of ["long", "compat"] as const) {
     m.start(mode, [int(V)], { cpl: 3 });
     m.idt(V, { access: 0xee });
@@ -426,7 +434,7 @@ Deno.test("from level 3 SS becomes null (SDM 6.14.4)", () => {
   }
 });
 
-Deno.test("IRETQ goes back to 64-bit and compatibility mode (SDM 6.14.3)", () => {
+test("IRETQ goes back to 64-bit and compatibility mode (SDM 6.14.3)", () => {
   for (const mode of ["long", "compat"] as const) {
     m.start(mode, [int(V), ["Ud2"]], { cpl: 3, flags: IF | 2 });
     m.idt(V, { access: 0xee, offset: AT.USER });
@@ -438,7 +446,7 @@ Deno.test("IRETQ goes back to 64-bit and compatibility mode (SDM 6.14.3)", () =>
   }
 });
 
-Deno.test("the interrupt stack table overrides the stack (SDM 6.14.5)", () => {
+test("the interrupt stack table overrides the stack (SDM 6.14.5)", () => {
   m.start("long", [["Ud2"]]);
   m.idt(UD, { extra: 3 });
   assertEquals(m.runToHandler(), UD);
@@ -452,7 +460,7 @@ Deno.test("the interrupt stack table overrides the stack (SDM 6.14.5)", () => {
   assertEquals(m.get("RSP"), BigInt(AT.IST + 0x300 - 40 - 8 - 40));
 });
 
-Deno.test("an error code makes the frame six words (SDM 6.14.2)", () => {
+test("an error code makes the frame six words (SDM 6.14.2)", () => {
   m.start("long", [["Mov_r32_imm32", "EAX", SEL.BEYOND], [
     "Mov_Sreg_r32m16",
     "DS",
@@ -463,7 +471,7 @@ Deno.test("an error code makes the frame six words (SDM 6.14.2)", () => {
   assertEquals(m.get("RSP"), BigInt(AT.STACK - 48));
 });
 
-Deno.test("64-bit gates are checked (SDM 6.14.1, vol. 2 INT n)", () => {
+test("64-bit gates are checked (SDM 6.14.1, vol. 2 INT n)", () => {
   const long = { mode: "long" } as const;
   checkFaults(m, [
     gateCase("task gate", { access: 0x85 }, GP, gateError, long),
@@ -502,7 +510,7 @@ Deno.test("64-bit gates are checked (SDM 6.14.1, vol. 2 INT n)", () => {
   ]);
 });
 
-Deno.test("#PF in delivering #PF becomes #DF on its own stack (SDM 6.15)", () => {
+test("#PF in delivering #PF becomes #DF on its own stack (SDM 6.15)", () => {
   m.start("long", [["Mov_r8_rm8", "AL", { disp: AT.UNMAPPED }]], {
     rsp: AT.UNMAPPED + 0x100,
   });
@@ -520,7 +528,7 @@ const iretFrame = (
   [code],
 ];
 
-Deno.test("IRETQ checks its frame (SDM vol. 2, IRET)", () => {
+test("IRETQ checks its frame (SDM vol. 2, IRET)", () => {
   const base = { mode: "long", vector: GP } as const;
   checkFaults(m, [
     {
@@ -561,7 +569,7 @@ Deno.test("IRETQ checks its frame (SDM vol. 2, IRET)", () => {
   assertEquals([m.get("SS"), m.get("RSP")], [0n, BigInt(AT.STACK - 8)]);
 });
 
-Deno.test("IRET loads the flags that its level may change (SDM vol. 2, IRET)", () => {
+test("IRET loads the flags that its level may change (SDM vol. 2, IRET)", () => {
   const all = 0x3f_7ed5;
   const kernel = iretFrame([AT.USER, SEL.CODE64, all, AT.STACK, SEL.DATA]);
   m.start("long", kernel);
@@ -601,7 +609,7 @@ function nmiTwice(limit: number): void {
 
 Deno.test("IRET unblocks NMIs (SDM 6.7.1)", () => nmiTwice(STEPS));
 
-Deno.test("a segment that IRET leaves behind becomes null (SDM vol. 2, IRET)", () => {
+test("a segment that IRET leaves behind becomes null (SDM vol. 2, IRET)", () => {
   m.start(
     "protected32",
     [
@@ -657,7 +665,7 @@ Deno.test("STI with IF set holds nothing back (SDM vol. 2, STI)", () => {
   assertEquals(m.get("INTR_SHADOW"), 1n);
 });
 
-Deno.test("level 3 may not see level 0's handlers through the jump cache (SDM 4.6)", () => {
+test("level 3 may not see level 0's handlers through the jump cache (SDM 4.6)", () => {
   // The same address is run at both levels; only level 0 may fetch it.
   const tables = m.identity();
   const target = 0x60_0000 + 0x5000;
@@ -684,7 +692,7 @@ Deno.test("a 16-bit stack keeps the upper half of ESP (SDM 6.12.1, 3.4.5)", () =
   assertEquals([m.get("RSP"), m.get("RIP")], [0x1234_6000n, 0x8002n]);
 });
 
-Deno.test("a stack wraps at its size, word by word (SDM vol. 1, 6.2.3)", () => {
+test("a stack wraps at its size, word by word (SDM vol. 1, 6.2.3)", () => {
   m.start("protected16", [int(V)], { rsp: 2 });
   m.idt(V, { access: 0x86, selector: SEL.CODE16, offset: 0x5000 });
   m.program(0x5000, [["Hlt"]]);
@@ -694,7 +702,7 @@ Deno.test("a stack wraps at its size, word by word (SDM vol. 1, 6.2.3)", () => {
   assertEquals(m.view.getUint16(0xfffe, true), SEL.CODE16);
 });
 
-Deno.test("compatibility mode returns to its level without the stack (SDM vol. 2, IRET)", () => {
+test("compatibility mode returns to its level without the stack (SDM vol. 2, IRET)", () => {
   m.start("compat", [
     ["Pushd_imm32", 2],
     ["Pushd_imm32", SEL.CODE32],
@@ -717,7 +725,7 @@ Deno.test("VM in the image counts at level 0 only (SDM vol. 2, IRET)", () => {
   assertEquals([flags(), m.get("RIP")], [2, BigInt(AT.USER)]);
 });
 
-Deno.test("level 0's instructions are #GP(0) in virtual-8086 mode (SDM 21.2.8)", () => {
+test("level 0's instructions are #GP(0) in virtual-8086 mode (SDM 21.2.8)", () => {
   const ops: Op[] = [
     ["Hlt"],
     ["Lgdt_m1632_16", { disp: 0x5000 }],
@@ -756,7 +764,7 @@ Deno.test("RF lets the instruction at a breakpoint run (SDM 18.3.1.1)", () => {
   assertEquals(m.get("DR6") & 1n, 1n);
 });
 
-Deno.test("INT is not traced, nor is its handler (SDM 18.3.1.4)", () => {
+test("INT is not traced, nor is its handler (SDM 18.3.1.4)", () => {
   m.start("long", [int(V), ["Nopd"], ["Hlt"]], { flags: TF | 2 });
   m.idt(V, { offset: AT.USER });
   m.program(AT.USER, [["Nopd"], ["Iretq"]]);
@@ -794,7 +802,7 @@ Deno.test("MOV SS holds an interrupt back, too (SDM 6.8.3)", () => {
   assertEquals(n.get("RSP"), BigInt(AT.STACK0 - 12));
 });
 
-Deno.test("external interrupts reach real mode, virtual-8086 mode and level 3 (SDM 6.12)", () => {
+test("external interrupts reach real mode, virtual-8086 mode and level 3 (SDM 6.12)", () => {
   m.start("real", [["Hlt"]], { flags: IF | 2 });
   vectorTable(m, V);
   m.program(0x9010, [["Hlt"]]);
@@ -811,7 +819,7 @@ Deno.test("external interrupts reach real mode, virtual-8086 mode and level 3 (S
   assertEquals(m.stack(2, 8), [AT.CODE, SEL.USER32]);
 });
 
-Deno.test("a handler's page is fetched at its own level (SDM 4.6)", () => {
+test("a handler's page is fetched at its own level (SDM 4.6)", () => {
   const tables = m.identity();
   tables.map(0x60_0000, 0, 3, 2 << 20);
   m.start("long", [int(V)], { cpl: 3, tables });

@@ -3,7 +3,7 @@
 
 import { assertEquals } from "@std/assert";
 import { REGISTER } from "./registers.ts";
-import { CR4 } from "./testing.ts";
+import { CR4, testTiers } from "./testing.ts";
 import { VECTOR } from "./runtime/traps.ts";
 import {
   AT,
@@ -17,7 +17,15 @@ import {
 } from "./system_testing.ts";
 
 const { GP, NP, SS, UD } = VECTOR;
-const m = new SystemMachine();
+let m = new SystemMachine();
+
+// Each has a machine of its own in each tier.
+function test(name: string, body: () => void): void {
+  testTiers(name, () => {
+    m = new SystemMachine();
+    body();
+  });
+}
 
 function loading(register: "DS" | "ES" | "SS" | "FS", selector: number): Op[] {
   return [
@@ -27,7 +35,7 @@ function loading(register: "DS" | "ES" | "SS" | "FS", selector: number): Op[] {
   ];
 }
 
-Deno.test("real mode loads the base and keeps the limit (SDM 3.4.3, 22.1.1)", () => {
+test("real mode loads the base and keeps the limit (SDM 3.4.3, 22.1.1)", () => {
   m.start("real", [
     ["Mov_r16_imm16", "AX", 0x1234],
     ["Mov_Sreg_rm16", "DS", "AX"],
@@ -45,7 +53,7 @@ Deno.test("real mode loads the base and keeps the limit (SDM 3.4.3, 22.1.1)", ()
   assertEquals(m.get("DS"), 0x1234n);
 });
 
-Deno.test("a protected load reads the descriptor and sets its accessed bit (SDM 3.4.5.1)", () => {
+test("a protected load reads the descriptor and sets its accessed bit (SDM 3.4.5.1)", () => {
   m.start("protected32", loading("DS", SEL.FREE));
   m.descriptor(
     SEL.FREE,
@@ -60,7 +68,7 @@ Deno.test("a protected load reads the descriptor and sets its accessed bit (SDM 
   assertEquals(m.accessOf(SEL.FREE), 0x93);
 });
 
-Deno.test("a null selector makes a data segment unusable (SDM 3.4.2)", () => {
+test("a null selector makes a data segment unusable (SDM 3.4.2)", () => {
   m.start("protected32", loading("ES", 2));
   m.runToHalt();
   assertEquals(m.get("ES"), 2n);
@@ -73,7 +81,7 @@ Deno.test("a null selector makes a data segment unusable (SDM 3.4.2)", () => {
   assertEquals([vector, error], [GP, 0]);
 });
 
-Deno.test("64-bit mode takes a null SS below level 3 (SDM 5.4.1.1)", () => {
+test("64-bit mode takes a null SS below level 3 (SDM 5.4.1.1)", () => {
   m.start("long", loading("SS", 0));
   m.runToHalt();
   assertEquals(m.get("SS"), 0n);
@@ -112,7 +120,7 @@ const LOAD_FAULTS: readonly FaultCase[] = [
   mode: "protected32",
 } as FaultCase));
 
-Deno.test("loads raise #GP, #NP and #SS with the selector (SDM vol. 2, MOV)", () => {
+test("loads raise #GP, #NP and #SS with the selector (SDM vol. 2, MOV)", () => {
   checkFaults(m, LOAD_FAULTS);
   checkFaults(m, [{
     name: "level 3 may not use data of level 0",
@@ -140,7 +148,7 @@ Deno.test("MOV SS and POP SS hold interrupts back for one instruction (SDM 6.8.3
   assertEquals(m.get("INTR_SHADOW"), 0n);
 });
 
-Deno.test("PUSH and POP of segment registers, in each size (SDM vol. 2)", () => {
+test("PUSH and POP of segment registers, in each size (SDM vol. 2)", () => {
   m.start("protected32", [
     ["Pushd_DS"],
     ["Pushw_SS"],
@@ -157,14 +165,14 @@ Deno.test("PUSH and POP of segment registers, in each size (SDM vol. 2)", () => 
   assertEquals(m.get("GS"), BigInt(SEL.DATA));
 });
 
-Deno.test("a POP that faults leaves the stack pointer (SDM vol. 2, POP)", () => {
+test("a POP that faults leaves the stack pointer (SDM vol. 2, POP)", () => {
   m.start("protected32", [["Pushd_imm32", SEL.ABSENT], ["Popd_ES"]]);
   const { vector } = m.fault();
   assertEquals(vector, NP);
   assertEquals(m.get("RSP"), BigInt(AT.STACK - 4));
 });
 
-Deno.test("LSS and LFS load a pointer (SDM vol. 2, LDS)", () => {
+test("LSS and LFS load a pointer (SDM vol. 2, LDS)", () => {
   m.start("protected32", [
     ["Lfs_r32_m1632", "EBX", { disp: 0x5000 }],
     ["Lss_r32_m1632", "ESP", { disp: 0x5000 }],
@@ -178,7 +186,7 @@ Deno.test("LSS and LFS load a pointer (SDM vol. 2, LDS)", () => {
   assertEquals(m.get("RSP"), 0x8765_4320n);
 });
 
-Deno.test("LLDT loads the LDT, whose selectors then work (SDM 3.5.1)", () => {
+test("LLDT loads the LDT, whose selectors then work (SDM 3.5.1)", () => {
   m.start("protected32", [
     ["Mov_r32_imm32", "EAX", SEL.LDT],
     ["Lldt_r32m16", "EAX"],
@@ -191,7 +199,7 @@ Deno.test("LLDT loads the LDT, whose selectors then work (SDM 3.5.1)", () => {
   assertEquals(m.cpu.getDescriptor(REGISTER.DS).base, 0x4000n);
 });
 
-Deno.test("in long mode LLDT and LTR read 16 bytes (SDM 8.2.3)", () => {
+test("in long mode LLDT and LTR read 16 bytes (SDM 8.2.3)", () => {
   const ops: Op[] = [
     ["Mov_r32_imm32", "EAX", SEL.FREE],
     ["Lldt_r32m16", "EAX"],
@@ -226,7 +234,7 @@ function taskLoad(code: "Lldt_r32m16" | "Ltr_r32m16", selector: number): Op[] {
   return [["Mov_r32_imm32", "EAX", selector], [code, "EAX"]];
 }
 
-Deno.test("LLDT and LTR check their descriptor (SDM vol. 2)", () => {
+test("LLDT and LTR check their descriptor (SDM vol. 2)", () => {
   const base = { mode: "protected32", vector: GP } as const;
   checkFaults(m, [
     {
@@ -315,7 +323,7 @@ Deno.test("VERR and VERW (SDM 5.10.2)", () => {
   assertEquals(verify("Verw_rm16", SEL.CODE32), false);
 });
 
-Deno.test("ARPL raises the RPL (SDM 5.10.4)", () => {
+test("ARPL raises the RPL (SDM 5.10.4)", () => {
   m.start("protected32", [
     ["Mov_r32_imm32", "EAX", 0x1230],
     ["Mov_r32_imm32", "ECX", 0x0003],
@@ -327,7 +335,7 @@ Deno.test("ARPL raises the RPL (SDM 5.10.4)", () => {
   assertEquals(m.get("RFLAGS") & ZF, ZF);
 });
 
-Deno.test("LGDT, SGDT, LIDT and SIDT (SDM vol. 2)", () => {
+test("LGDT, SGDT, LIDT and SIDT (SDM vol. 2)", () => {
   m.start("long", [
     ["Lgdt_m1664", { disp: 0x5000 }],
     ["Sgdt_m1664", { disp: 0x5010 }],
@@ -352,7 +360,7 @@ Deno.test("LGDT, SGDT, LIDT and SIDT (SDM vol. 2)", () => {
   assertEquals(m.cpu.getDescriptor(REGISTER.GDTR).base, 0x345678n);
 });
 
-Deno.test("UMIP keeps user code from the tables' addresses (SDM 2.5, CR4.UMIP)", () => {
+test("UMIP keeps user code from the tables' addresses (SDM 2.5, CR4.UMIP)", () => {
   const stores: Op[] = [
     ["Sgdt_m1632", { disp: 0x5000 }],
     ["Sidt_m1632", { disp: 0x5000 }],
@@ -374,7 +382,7 @@ Deno.test("UMIP keeps user code from the tables' addresses (SDM 2.5, CR4.UMIP)",
   }
 });
 
-Deno.test("descriptor instructions are invalid in real mode (SDM vol. 2)", () => {
+test("descriptor instructions are invalid in real mode (SDM vol. 2)", () => {
   const ops: Op[] = [
     ["Lldt_rm16", "AX"],
     ["Ltr_rm16", "AX"],
@@ -392,7 +400,7 @@ Deno.test("descriptor instructions are invalid in real mode (SDM vol. 2)", () =>
   }
 });
 
-Deno.test("LMSW sets PE and cannot clear it (SDM vol. 2, LMSW)", () => {
+test("LMSW sets PE and cannot clear it (SDM vol. 2, LMSW)", () => {
   m.start("protected32", [
     ["Mov_r32_imm32", "EAX", 0xa],
     ["Lmsw_r32m16", "EAX"],
