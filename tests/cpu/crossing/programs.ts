@@ -40,6 +40,19 @@ const await_ = (at: number) => `${PAUSE}391d${le32(at)}75f6`;
 /** 1: pause; cmp dword [at], 0; je 1b */
 const awaitWord = (at: number) => `${PAUSE}${isZero(at)}74f5`;
 
+// Where rounds are counted: to the next, or the program's end; and what is bad.
+function nextRound(): Part[] {
+  return [
+    JUMP.notEqual("round"),
+    JUMP.always("end"),
+    label("bad"),
+    count(AT.ERRORS),
+    JUMP.always("next"),
+    label("end"),
+    set(AT.STOP, 1),
+  ];
+}
+
 // --- By a handshake ------------------------------------------------------------------
 
 function rewriteAll(rounds: number): Part[] {
@@ -126,13 +139,7 @@ function readOn(
     ...checks,
     label("next"),
     ...[count(AT.ROUNDS), keep, "4b"],
-    JUMP.notEqual("round"),
-    JUMP.always("end"),
-    label("bad"),
-    count(AT.ERRORS),
-    JUMP.always("next"),
-    label("end"),
-    set(AT.STOP, 1),
+    ...nextRound(),
   ];
 }
 
@@ -209,13 +216,7 @@ function turnPages(rounds: number): Part[] {
     JUMP.notEqual("bad"),
     label("next"),
     ...[count(AT.ROUNDS), "4b"],
-    JUMP.notEqual("round"),
-    JUMP.always("end"),
-    label("bad"),
-    count(AT.ERRORS),
-    JUMP.always("next"),
-    label("end"),
-    set(AT.STOP, 1),
+    ...nextRound(),
   ];
 }
 
