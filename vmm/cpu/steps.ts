@@ -5,19 +5,10 @@ import { branchTarget, type Emitter } from "./emitter.ts";
 import type { Definition } from "./form.ts";
 import { zeroExtend } from "./flags.ts";
 import type { Axis, ModeSize } from "./shape.ts";
-import {
-  ACCESS,
-  CS,
-  EA,
-  RIP,
-  SEG_ACCESS,
-  SEG_BASE,
-  SEG_LIMIT,
-  TLB_BASE,
-  TRAP_DATA,
-} from "./state.ts";
+import { ACCESS, CS, EA, RIP, SEG_BASE, TLB_BASE, TRAP_DATA } from "./state.ts";
 import { type I32, i32, type I64, i64 } from "./wasm/mod.ts";
 import { countDown, goTo, spend } from "./runtime/run.ts";
+import { segmentIsOpen } from "./runtime/segments.ts";
 import { STATUS } from "./runtime/traps.ts";
 import { ACCESS_FETCH } from "./runtime/walk.ts";
 
@@ -88,16 +79,6 @@ export function packCheck(
   return BigInt(slot) | BigInt(bytes) << 16n | BigInt(access) << 32n;
 }
 
-// Whether limit and rights of a segment let all through: data that can be written, of
-// four gigabytes.
-function isOpen(x: Emitter, slot: I32): I32 {
-  const { state } = x.cpu;
-  const wanted = ACCESS.PRESENT | ACCESS.S | ACCESS.WRITABLE;
-  const refused = ACCESS.UNUSABLE | ACCESS.CODE | ACCESS.EXPAND_DOWN;
-  return state.load32(slot, SEG_LIMIT).eq(-1)
-    .and(state.load32(slot, SEG_ACCESS).and(wanted | refused).eq(wanted));
-}
-
 /** Effective address through a segment with limit and rights checked. */
 export const EA_CHECKED = step("ea checked", (x) => {
   const packed = x.imm();
@@ -105,7 +86,8 @@ export const EA_CHECKED = step("ea checked", (x) => {
   const bytes = x.let(packed.toI32().shrU(16));
   const offset = x.let(effective(x));
   const isWithin = offset.leU(i64(1n << 32n).sub(bytes.toI64U()));
-  x.f.rarely(isOpen(x, slot).and(isWithin).eqz(), () => {
+  const isOpen = segmentIsOpen(x.cpu, slot, ACCESS.WRITABLE);
+  x.f.rarely(isOpen.and(isWithin).eqz(), () => {
     const access = packed.shrU(32).toI32();
     x.call("segmentLinear", slot, offset, bytes, access, x.site());
   });

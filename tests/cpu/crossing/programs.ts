@@ -40,16 +40,15 @@ const await_ = (at: number) => `${PAUSE}391d${le32(at)}75f6`;
 /** 1: pause; cmp dword [at], 0; je 1b */
 const awaitWord = (at: number) => `${PAUSE}${isZero(at)}74f5`;
 
-// Where rounds are counted: to the next, or the program's end; and what is bad.
-function nextRound(): Part[] {
+// Where rounds are counted: to the next, or the end, which follows; and what is bad.
+function nextRound(error = count(AT.ERRORS)): Part[] {
   return [
     JUMP.notEqual("round"),
     JUMP.always("end"),
     label("bad"),
-    count(AT.ERRORS),
+    error,
     JUMP.always("next"),
     label("end"),
-    set(AT.STOP, 1),
   ];
 }
 
@@ -89,12 +88,7 @@ function callAll(rounds: number, calls: number): Part[] {
     JUMP.notEqual("calls"),
     label("next"),
     ...[count(AT.ROUNDS), keep, tell(AT.HEARD), "4b"],
-    JUMP.notEqual("round"),
-    JUMP.always("end"),
-    label("bad"),
-    count(AT.ERRORS),
-    JUMP.always("next"),
-    label("end"),
+    ...nextRound(),
   ];
 }
 
@@ -140,6 +134,7 @@ function readOn(
     label("next"),
     ...[count(AT.ROUNDS), keep, "4b"],
     ...nextRound(),
+    set(AT.STOP, 1),
   ];
 }
 
@@ -165,12 +160,7 @@ function rewriteOwn(id: number, rounds: number): Part[] {
     JUMP.notEqual("calls"),
     label("next"),
     ...[id === 0 ? count(AT.ROUNDS) + keep : "", "4b"],
-    JUMP.notEqual("round"),
-    JUMP.always("end"),
-    label("bad"),
-    `f0${count(AT.ERRORS)}`,
-    JUMP.always("next"),
-    label("end"),
+    ...nextRound(`f0${count(AT.ERRORS)}`),
     id === 0 ? "" : set(AT.DONE, 1),
   ];
 }
@@ -217,6 +207,7 @@ function turnPages(rounds: number): Part[] {
     label("next"),
     ...[count(AT.ROUNDS), "4b"],
     ...nextRound(),
+    set(AT.STOP, 1),
   ];
 }
 

@@ -75,6 +75,7 @@ export class KnownPages implements DirectMemory {
    * @param f the function
    * @param module the runtime, and memory 0 as it is
    * @param leave leaves for the handler of the instruction
+   * @param learning how the code learns of pages
    */
   constructor(
     f: FunctionBuilder,
@@ -89,7 +90,7 @@ export class KnownPages implements DirectMemory {
     this.#learning = learning;
   }
 
-  /** Forgets all: another block, or the TLB may have been flushed. */
+  /** Forgets all: paths join, or the TLB may have been flushed. */
   forget(): void {
     this.#known = [];
   }

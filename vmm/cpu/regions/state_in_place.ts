@@ -98,8 +98,7 @@ export class StateInPlace extends Memory<"i32"> implements RegionState {
   }
 
   #noteStore(at: number | undefined, value: I64Like): void {
-    if (at === undefined) return;
-    if (isSource(at)) this.origins.assign(at, i64(value));
+    if (at !== undefined && isSource(at)) this.origins.assign(at, i64(value));
   }
 
   override store32(address: I32Like, value: I32Like, offset = 0): Stmt {

@@ -41,7 +41,6 @@ import {
   RIP_BASE,
   SEG_ACCESS,
   SEG_BASE,
-  SEG_LIMIT,
   SS,
   SYSTEM_FLAGS,
   TLB,
@@ -62,6 +61,7 @@ import {
   REC_OPERAND,
   SITE_OFFSET,
 } from "../record.ts";
+import { segmentIsOpen } from "./segments.ts";
 import { STATUS } from "./traps.ts";
 import { ACCESS_FETCH } from "./walk.ts";
 import {
@@ -182,14 +182,8 @@ function findInIndex(
 }
 
 function segmentIsFlat(cpu: CpuModule, segment: number, access: number): I32 {
-  const { state } = cpu;
-  const rights = state.load32(0, segment + SEG_ACCESS);
-  const wanted = ACCESS.PRESENT | ACCESS.S | access;
-  const refused = ACCESS.UNUSABLE |
-    (segment === CS ? 0 : ACCESS.CODE | ACCESS.EXPAND_DOWN);
-  return state.load64(0, segment + SEG_BASE).eqz()
-    .and(state.load32(0, segment + SEG_LIMIT).eq(-1))
-    .and(rights.and(wanted | refused).eq(wanted));
+  return cpu.state.load64(0, segment + SEG_BASE).eqz()
+    .and(segmentIsOpen(cpu, i32(segment), access));
 }
 
 function defineUpdateMode(cpu: CpuModule): void {

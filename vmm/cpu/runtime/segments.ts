@@ -1,7 +1,7 @@
 // Segmentation of data accesses (Intel SDM vol. 3, 5.3 and 5.4).
 
 import type { CpuModule } from "../cpu_module.ts";
-import { i32 } from "../wasm/mod.ts";
+import { type I32, i32 } from "../wasm/mod.ts";
 import {
   ACCESS,
   CR0,
@@ -25,6 +25,26 @@ export const SEGMENT_SIGNATURES = {
     results: ["i64"],
   },
 } as const;
+
+/**
+ * Whether limit and rights of a segment let all through: four gigabytes, of code where
+ * that is asked for and else of data that does not grow down.
+ *
+ * @param slot its address
+ * @param access bits of `ACCESS` that it must have
+ */
+export function segmentIsOpen(
+  { state }: CpuModule,
+  slot: I32,
+  access: number,
+): I32 {
+  const wanted = ACCESS.PRESENT | ACCESS.S | access;
+  const isCode = (access & ACCESS.CODE) !== 0;
+  const refused = ACCESS.UNUSABLE |
+    (isCode ? 0 : ACCESS.CODE | ACCESS.EXPAND_DOWN);
+  return state.load32(slot, SEG_LIMIT).eq(-1)
+    .and(state.load32(slot, SEG_ACCESS).and(wanted | refused).eq(wanted));
+}
 
 /** Defines the functions of `SEGMENT_SIGNATURES`. */
 export function defineSegments(cpu: CpuModule): void {
