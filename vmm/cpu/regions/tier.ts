@@ -68,6 +68,8 @@ export class RegionTier {
   readonly #host: TierHost;
   readonly #options: RegionOptions;
   #grown: GrownRegion[] = [];
+  // What is being compiled.
+  #sent: readonly GrownRegion[] = [];
   readonly #regions = new Map<Block, Region>();
   readonly #users = new Map<Block, Set<Region>>();
   readonly #drops = new Map<number, number>();
@@ -127,7 +129,7 @@ export class RegionTier {
    * soon.
    */
   hot(block: Block): void {
-    if (this.#isPostponed(block)) return;
+    if (this.#isComing(block) || this.#isPostponed(block)) return;
     const start = performance.now();
     this.#setCount(block, NEVER);
     this.#postponed.delete(block);
@@ -140,6 +142,15 @@ export class RegionTier {
     if (isBetter(grown, old)) this.#grown.push(grown);
     if (this.#grown.length >= this.#options.batch) this.#compile();
     this.#spent(start);
+  }
+
+  // A block that a region will have soon is counted on, since it may only run by itself
+  // because that is not there yet: what runs in a row becomes hot in a row.
+  #isComing(block: Block): boolean {
+    const has = ({ blocks }: GrownRegion) => blocks.includes(block);
+    if (!this.#grown.some(has) && !this.#sent.some(has)) return false;
+    this.#setCount(block, 2 * this.threshold(block.offset, block.mode));
+    return true;
   }
 
   // While the compiler has work, a block that is not compiled yet is counted on, until
@@ -190,6 +201,7 @@ export class RegionTier {
   /** Every block was dropped. */
   clear(): void {
     this.#grown = [];
+    this.#sent = [];
     this.#compiler?.forget();
     this.#regions.clear();
     this.#users.clear();
@@ -247,7 +259,9 @@ export class RegionTier {
     if (!this.#compiler?.isReady) {
       this.#install(emitBatch(this.#host, batch), first, regions);
     } else {
+      this.#sent = regions;
       this.#compiler.post(batch, (bytes) => {
+        this.#sent = [];
         if (bytes !== undefined) this.#install(bytes, first, regions);
         else this.#fail(regions);
       });
