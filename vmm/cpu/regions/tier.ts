@@ -137,11 +137,17 @@ export class RegionTier {
     const old = this.#regions.get(block);
     const isAgain = isOnce || old !== undefined;
     const limits = isAgain ? this.#options : this.#options.small;
-    const isHot = (block: Block) => this.#isHot(block);
+    const isHot = (block: Block) =>
+      isAgain ? this.#isHot(block) : !this.#isHead(block) && this.#isHot(block);
     const grown = growRegion(this.#host, limits, block, isHot, !isAgain);
     if (isBetter(grown, old)) this.#grown.push(grown);
     if (this.#grown.length >= this.#options.batch) this.#compile();
     this.#spent(start);
+  }
+
+  #isHead(block: Block): boolean {
+    const has = ({ blocks }: GrownRegion) => blocks[0] === block;
+    return this.#regions.has(block) || this.#grown.some(has) || this.#sent.some(has);
   }
 
   // A block that a region will have soon is counted on, since it may only run by itself
