@@ -68,7 +68,7 @@ const RETURN = /^Retn[wdq]/;
 class Growth {
   readonly #source: GrowthSource;
   readonly #limits: RegionLimits;
-  readonly #isHot: (block: Block) => boolean;
+  readonly #mayJoin: (block: Block) => boolean;
   readonly #sites: Site[] = [];
   readonly #numbers = new Map<Block, Map<Call | undefined, number>>();
   readonly #calls = new Map<Call | undefined, Map<number, Call>>();
@@ -79,11 +79,11 @@ class Growth {
   constructor(
     source: GrowthSource,
     limits: RegionLimits,
-    isHot: (block: Block) => boolean,
+    mayJoin: (block: Block) => boolean,
   ) {
     this.#source = source;
     this.#limits = limits;
-    this.#isHot = isHot;
+    this.#mayJoin = mayJoin;
     this.#room = limits.instructions;
   }
 
@@ -195,7 +195,7 @@ class Growth {
   }
 
   #joins(block: Block): boolean {
-    return block.isCounted && block.pages.length === 1 && this.#isHot(block);
+    return block.isCounted && block.pages.length === 1 && this.#mayJoin(block);
   }
 
   #admit(site: Site): number | undefined {
@@ -212,15 +212,15 @@ class Growth {
 /**
  * Grows the region of a block that is about to execute.
  *
- * @param isHot whether a block runs often enough to join
+ * @param mayJoin whether a block may: it runs often enough, say
  * @param isCounted whether its entries are counted
  */
 export function growRegion(
   source: GrowthSource,
   limits: RegionLimits,
   head: Block,
-  isHot: (block: Block) => boolean,
+  mayJoin: (block: Block) => boolean,
   isCounted: boolean,
 ): GrownRegion {
-  return new Growth(source, limits, isHot).grow(head, isCounted);
+  return new Growth(source, limits, mayJoin).grow(head, isCounted);
 }

@@ -58,6 +58,9 @@ export interface RegionOptions extends RegionLimits {
  * is grown again with locals, which takes a third of the time to run (muldiv 0.05 s, 0.21
  * before). Twice as large as here gains nothing and costs 15 MiB, four times 55.
  *
+ * Small ones end where another begins, and what one will have is not compiled for itself:
+ * else two in five of the instructions that are compiled for a boot would be copies.
+ *
  * A page's code is dropped a few times while a kernel patches itself: with ten doublings
  * of the threshold a hundred of its hottest blocks were never compiled.
  */

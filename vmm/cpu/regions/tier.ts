@@ -57,6 +57,9 @@ const NEVER = 0x7fffffff;
 /** How much longer a block is counted each time it is postponed. */
 const LONGER = 4;
 
+/** How much longer one is that a region will have: more than once, so that it is hot. */
+const LATER = 2;
+
 // Whether a region is worth compiling, after the one that its head has.
 function isBetter({ plan }: GrownRegion, old: Region | undefined): boolean {
   return old === undefined || (old.plan.isInPlace && !plan.isInPlace) ||
@@ -67,8 +70,8 @@ function isBetter({ plan }: GrownRegion, old: Region | undefined): boolean {
 export class RegionTier {
   readonly #host: TierHost;
   readonly #options: RegionOptions;
+  // What is to be compiled next, and what the compiler has.
   #grown: GrownRegion[] = [];
-  // What is being compiled.
   #sent: readonly GrownRegion[] = [];
   readonly #regions = new Map<Block, Region>();
   readonly #users = new Map<Block, Set<Region>>();
@@ -137,26 +140,24 @@ export class RegionTier {
     const old = this.#regions.get(block);
     const isAgain = isOnce || old !== undefined;
     const limits = isAgain ? this.#options : this.#options.small;
-    const isHot = (block: Block) =>
-      isAgain ? this.#isHot(block) : !this.#isHead(block) && this.#isHot(block);
-    const grown = growRegion(this.#host, limits, block, isHot, !isAgain);
+    const joins = (block: Block) =>
+      (isAgain || !this.#isHead(block)) && this.#isHot(block);
+    const grown = growRegion(this.#host, limits, block, joins, !isAgain);
     if (isBetter(grown, old)) this.#grown.push(grown);
     if (this.#grown.length >= this.#options.batch) this.#compile();
     this.#spent(start);
   }
 
-  #isHead(block: Block): boolean {
-    const has = ({ blocks }: GrownRegion) => blocks[0] === block;
-    return this.#regions.has(block) || this.#grown.some(has) || this.#sent.some(has);
+  // A block that a region will have soon is counted on: what runs in a row becomes hot in
+  // a row, and may not run by itself any more once the region is there.
+  #isComing(block: Block): boolean {
+    if (!this.#someComing(({ blocks }) => blocks.includes(block))) return false;
+    this.#setCount(block, LATER * this.threshold(block.offset, block.mode));
+    return true;
   }
 
-  // A block that a region will have soon is counted on, since it may only run by itself
-  // because that is not there yet: what runs in a row becomes hot in a row.
-  #isComing(block: Block): boolean {
-    const has = ({ blocks }: GrownRegion) => blocks.includes(block);
-    if (!this.#grown.some(has) && !this.#sent.some(has)) return false;
-    this.#setCount(block, 2 * this.threshold(block.offset, block.mode));
-    return true;
+  #someComing(test: (region: GrownRegion) => boolean): boolean {
+    return this.#grown.some(test) || this.#sent.some(test);
   }
 
   // While the compiler has work, a block that is not compiled yet is counted on, until
@@ -240,6 +241,12 @@ export class RegionTier {
 
   #isLive(block: Block): boolean {
     return this.#host.cache.find(block.offset, block.mode) === block;
+  }
+
+  // Whether a region begins with a block, or will soon.
+  #isHead(block: Block): boolean {
+    return this.#regions.has(block) ||
+      this.#someComing(({ blocks }) => blocks[0] === block);
   }
 
   // Whether a block runs often enough to be part of a region, as far as it was counted.

@@ -146,6 +146,36 @@ Deno.test("while the compiler has work, a block waits until it is hotter", () =>
   assertEquals(regionsOf(machine), 2);
 });
 
+// ADD EAX, 3; JMP on; ADD EAX, 5; LOOP: two blocks.
+const CHAIN = "83c003 eb00 83c005 e2f6";
+const SECOND = CODE + 5;
+
+Deno.test("what a region will have is not compiled for itself before it runs so", () => {
+  const state = createStateMemory();
+  const mail = mailMemory(new SharedArrayBuffer(4));
+  const buffer = state.buffer as SharedArrayBuffer;
+  const customer = new Customer({ state: buffer, mail });
+  const compile = { ...EAGER, insistent: 1, batch: 8 };
+  const machine = new TestMachine({ compile, state, compiler: mail });
+  machine.enter("protected32");
+  machine.poke(CODE, CHAIN + UD2);
+  const run = (RIP: number, RCX: number) => {
+    machine.set({ RIP, RSP: 0x7000, RAX: 0, RCX });
+    machine.runToException(100_000);
+    customer.serve();
+  };
+  const compiled = () => {
+    const { regions, blocks } = machine.cpu.statistics.regions!;
+    return [regions, blocks];
+  };
+  for (let n = 0; n < 3; n++) run(CODE, 1000);
+  assertEquals(machine.get("RAX"), 8000n);
+  assertEquals(compiled(), [1, 2]);
+  for (let n = 0; n < 20; n++) run(SECOND, 1);
+  run(CODE, 1000);
+  assertEquals(compiled(), [2, 3]);
+});
+
 Deno.test("a loop that overwrites its own next instruction sees it at once", () => {
   // INC BYTE [ADD's immediate]; ADD EAX, 0; LOOP.
   const machine = machineWith(EAGER, "fe05 08800000 83c000 e2f5");
