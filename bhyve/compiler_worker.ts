@@ -1,8 +1,13 @@
-// The worker of the thread that compiles: it builds the runtime first, for which it needs
-// to know nothing, so it may be made before all else of the program is loaded.
+// The worker of the thread that compiles: it builds the runtime first where that is not
+// there yet, for which it needs to know nothing, so it may be made before all else of the
+// program is loaded.
 
 import { embeddedRuntime } from "../vmm/cpu/embedded_runtime.ts";
-import type { CompilerStart } from "../vmm/cpu/regions/compiler.ts";
+import { KeptRuntime } from "../vmm/cpu/kept_runtime.ts";
+import type {
+  BuiltRuntime,
+  CompilerStart,
+} from "../vmm/cpu/regions/compiler.ts";
 
 const MODULE = new URL(
   "../vmm/cpu/regions/compiler_worker.ts",
@@ -28,18 +33,31 @@ export class CompilerWorker {
       ...narrow ? NARROWED : {},
     });
     this.#worker = worker;
-    worker.onmessage = ({ data }: MessageEvent<WebAssembly.Module>) => {
-      built = data;
-      this.#runtime.resolve(data);
-    };
     // Without it the processors' threads do for themselves what it does.
     worker.onerror = (event) => {
       event.preventDefault();
       this.#runtime.resolve(undefined);
     };
     built ??= embeddedRuntime();
-    if (built === undefined) worker.postMessage("build");
+    if (built === undefined) void this.#find();
     else this.#runtime.resolve(built);
+  }
+
+  // Takes what the last run from these sources kept, or has it built.
+  async #find(): Promise<void> {
+    const kept = await KeptRuntime.open();
+    const found = await kept?.find();
+    if (found !== undefined) return this.#found(found);
+    this.#worker.onmessage = ({ data }: MessageEvent<BuiltRuntime>) => {
+      this.#found(data.module);
+      void kept?.keep(data.bytes);
+    };
+    this.#worker.postMessage("build");
+  }
+
+  #found(runtime: WebAssembly.Module): void {
+    built = runtime;
+    this.#runtime.resolve(runtime);
   }
 
   /** The one that was made ahead, or another. */
@@ -56,7 +74,7 @@ export class CompilerWorker {
 
   /** Has it compile for processors, and do nothing else from then on. */
   start(start: CompilerStart): void {
-    this.#worker.postMessage(start);
+    void this.runtime.then(() => this.#worker.postMessage(start));
   }
 
   /** Ends it. */

@@ -1,8 +1,8 @@
 // The thread that compiles: the code that every processor starts with, which it builds
 // and answers, then regions. See `compiler.ts` and `customer.ts`.
 
-import { getRuntimeModule } from "../handlers.ts";
-import type { CompilerStart } from "./compiler.ts";
+import { runtimeBytes } from "../handlers.ts";
+import type { BuiltRuntime, CompilerStart } from "./compiler.ts";
 import { Customer } from "./customer.ts";
 
 // Errors tell how to go on, many times a second: nobody looks at their stacks.
@@ -10,12 +10,17 @@ Error.stackTraceLimit = 0;
 
 const scope = self as unknown as {
   onmessage: ((event: MessageEvent<CompilerStart | "build">) => void) | null;
-  postMessage(message: WebAssembly.Module): void;
+  postMessage(message: BuiltRuntime): void;
 };
 scope.onmessage = ({ data }) => {
-  if (data === "build") scope.postMessage(getRuntimeModule());
+  if (data === "build") scope.postMessage(build());
   else serve(data);
 };
+
+function build(): BuiltRuntime {
+  const bytes = runtimeBytes();
+  return { bytes, module: new WebAssembly.Module(bytes) };
+}
 
 function serve({ bell, cpus }: CompilerStart): void {
   const rings = new Int32Array(bell);
