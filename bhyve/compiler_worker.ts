@@ -1,20 +1,20 @@
-// The worker of the thread that compiles: it builds the runtime first where that is not
-// there yet, for which it needs to know nothing, so it may be made before all else of the
-// program is loaded.
+// The worker of the thread that compiles: it finds or builds the runtime first, for which
+// it needs to know nothing, so it may be made before all else of the program is loaded.
 
 import { embeddedRuntime } from "../vmm/cpu/embedded_runtime.ts";
-import { KeptRuntime } from "../vmm/cpu/kept_runtime.ts";
-import type {
-  BuiltRuntime,
-  CompilerStart,
-} from "../vmm/cpu/regions/compiler.ts";
+import { mayRead, RUNTIME_SOURCES } from "../vmm/cpu/kept_runtime.ts";
+import type { CompilerStart } from "../vmm/cpu/regions/compiler.ts";
 
 const MODULE = new URL(
   "../vmm/cpu/regions/compiler_worker.ts",
   import.meta.url,
 );
-/** It needs nothing of the host. */
-const NARROWED: WorkerOptions = { deno: { permissions: "none" } };
+
+/** It needs to know its own sources, and nothing else of the host. */
+function narrowed(): WorkerOptions {
+  const read = RUNTIME_SOURCES.filter(mayRead);
+  return { deno: { permissions: read.length > 0 ? { read } : "none" } };
+}
 
 // What came with this program, or its first machine built, serves all that follow.
 let built: WebAssembly.Module | undefined;
@@ -30,34 +30,21 @@ export class CompilerWorker {
     const worker = new Worker(MODULE, {
       type: "module",
       name: "compiler",
-      ...narrow ? NARROWED : {},
+      ...narrow ? narrowed() : {},
     });
     this.#worker = worker;
+    worker.onmessage = ({ data }: MessageEvent<WebAssembly.Module>) => {
+      built = data;
+      this.#runtime.resolve(data);
+    };
     // Without it the processors' threads do for themselves what it does.
     worker.onerror = (event) => {
       event.preventDefault();
       this.#runtime.resolve(undefined);
     };
     built ??= embeddedRuntime();
-    if (built === undefined) void this.#find();
+    if (built === undefined) worker.postMessage("build");
     else this.#runtime.resolve(built);
-  }
-
-  // Takes what the last run from these sources kept, or has it built.
-  async #find(): Promise<void> {
-    const kept = await KeptRuntime.open();
-    const found = await kept?.find();
-    if (found !== undefined) return this.#found(found);
-    this.#worker.onmessage = ({ data }: MessageEvent<BuiltRuntime>) => {
-      this.#found(data.module);
-      void kept?.keep(data.bytes);
-    };
-    this.#worker.postMessage("build");
-  }
-
-  #found(runtime: WebAssembly.Module): void {
-    built = runtime;
-    this.#runtime.resolve(runtime);
   }
 
   /** The one that was made ahead, or another. */
@@ -74,7 +61,7 @@ export class CompilerWorker {
 
   /** Has it compile for processors, and do nothing else from then on. */
   start(start: CompilerStart): void {
-    void this.runtime.then(() => this.#worker.postMessage(start));
+    this.#worker.postMessage(start);
   }
 
   /** Ends it. */
@@ -83,14 +70,7 @@ export class CompilerWorker {
   }
 }
 
-// Otherwise the operator would be asked, even where there will be no machine.
-function mayLoad(): boolean {
-  const file = { name: "read", path: MODULE } as const;
-  return MODULE.protocol === "file:" &&
-    Deno.permissions.querySync(file).state === "granted";
-}
-
 /** Makes the first machine's worker, which takes longest to have something to show. */
 export function startAhead(): void {
-  if (mayLoad()) ahead = new CompilerWorker(true);
+  if (mayRead(MODULE)) ahead = new CompilerWorker(true);
 }

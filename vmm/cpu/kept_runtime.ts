@@ -5,13 +5,17 @@
 const SOURCES = new URL("./", import.meta.url);
 /** It tells the versions of packages. */
 const CONFIGURATION = new URL("../../deno.json", import.meta.url);
+
+/** Files and directories that the runtime is made from. */
+export const RUNTIME_SOURCES: readonly URL[] = [SOURCES, CONFIGURATION];
+
 /** Its name in the cache. */
 const NAME = "https://runtime.invalid/";
 /** The header that has the digest. */
 const DIGEST = "digest";
 
-// Otherwise the operator would be asked.
-function mayRead(path: URL): boolean {
+/** Whether a file may be read: otherwise the operator would be asked. */
+export function mayRead(path: URL): boolean {
   return path.protocol === "file:" &&
     Deno.permissions.querySync({ name: "read", path }).state === "granted";
 }

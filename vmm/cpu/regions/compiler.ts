@@ -16,12 +16,6 @@ export interface CompilerStart {
   }[];
 }
 
-/** What the thread answers once it has built what every processor starts with. */
-export interface BuiltRuntime {
-  readonly module: WebAssembly.Module;
-  readonly bytes: Uint8Array<ArrayBuffer>;
-}
-
 /** A handler by name, as threads tell each other. */
 export interface NamedHandler {
   readonly index: number;

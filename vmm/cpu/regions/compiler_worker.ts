@@ -1,28 +1,34 @@
-// The thread that compiles: the code that every processor starts with, which it builds
-// and answers, then regions. See `compiler.ts` and `customer.ts`.
+// The thread that compiles: the code that every processor starts with, which it answers,
+// then regions. See `compiler.ts` and `customer.ts`. What compiles is loaded where it is
+// needed, since what is kept of an earlier run is there sooner.
 
-import { runtimeBytes } from "../handlers.ts";
-import type { BuiltRuntime, CompilerStart } from "./compiler.ts";
-import { Customer } from "./customer.ts";
+import { KeptRuntime } from "../kept_runtime.ts";
+import type { CompilerStart } from "./compiler.ts";
 
 // Errors tell how to go on, many times a second: nobody looks at their stacks.
 Error.stackTraceLimit = 0;
 
 const scope = self as unknown as {
   onmessage: ((event: MessageEvent<CompilerStart | "build">) => void) | null;
-  postMessage(message: BuiltRuntime): void;
+  postMessage(message: WebAssembly.Module): void;
 };
+let before = Promise.resolve();
 scope.onmessage = ({ data }) => {
-  if (data === "build") scope.postMessage(build());
-  else serve(data);
+  before = before.then(() => data === "build" ? build() : serve(data));
 };
 
-function build(): BuiltRuntime {
+async function build(): Promise<void> {
+  const kept = await KeptRuntime.open();
+  const found = await kept?.find();
+  if (found !== undefined) return scope.postMessage(found);
+  const { runtimeBytes } = await import("../handlers.ts");
   const bytes = runtimeBytes();
-  return { bytes, module: new WebAssembly.Module(bytes) };
+  scope.postMessage(new WebAssembly.Module(bytes));
+  await kept?.keep(bytes);
 }
 
-function serve({ bell, cpus }: CompilerStart): void {
+async function serve({ bell, cpus }: CompilerStart): Promise<void> {
+  const { Customer } = await import("./customer.ts");
   const rings = new Int32Array(bell);
   const customers = cpus.map((cpu) => new Customer(cpu));
   for (;;) {
