@@ -20,7 +20,11 @@ scope.onmessage = ({ data }) => {
 async function build(): Promise<void> {
   const kept = await KeptRuntime.open();
   const found = await kept?.find();
-  if (found !== undefined) return scope.postMessage(found);
+  if (found !== undefined) {
+    scope.postMessage(found);
+    await import("./customer.ts");
+    return;
+  }
   const { runtimeBytes } = await import("../handlers.ts");
   const bytes = runtimeBytes();
   scope.postMessage(new WebAssembly.Module(bytes));
