@@ -11,6 +11,7 @@ import {
   jumpOut,
 } from "../emitter.ts";
 import type { StackPosition } from "../fixed_stack.ts";
+import type { Definition } from "../form.ts";
 import { ConstantFields, readFields } from "../fields.ts";
 import type { WantedHandler } from "../handlers.ts";
 import { REC_HANDLER, REC_LINK, SITE_OFFSET } from "../record.ts";
@@ -31,6 +32,14 @@ import { RegionFunction } from "./region_function.ts";
 import { Unsupported } from "./state_locals.ts";
 
 const PAGE = 4096;
+
+/** What comes before an instruction's own record. */
+const EFFECTIVE_ADDRESSES: ReadonlySet<Definition> = new Set([
+  steps.EA_FLAT,
+  steps.EA_BASED,
+  steps.EA_BASED_CHECKED,
+  steps.EA_CHECKED,
+]);
 
 /** Thrown where a block was dropped meanwhile. */
 export class Changed extends Error {}
@@ -147,7 +156,7 @@ class RegionEmitter {
     this.#f.beginBlock(follows ? undefined : { stack: this.#stacks.get(node) });
     for (let at = first;; at += RECORD_STRIDE) {
       const handler = this.#handlerAt(at);
-      if (handler.definition.name.startsWith("step ea")) continue;
+      if (EFFECTIVE_ADDRESSES.has(handler.definition)) continue;
       try {
         this.#instruction(node, first, at);
       } catch (error) {

@@ -3,15 +3,13 @@
 
 import { EA, FS, GPR, GS, RIP_BASE, SEG_BASE } from "../state.ts";
 import { type Expr, I64 } from "../wasm/mod.ts";
+import { type MapMark, RewindableMap } from "./rewindable_map.ts";
 
 /** A value as a base and what was added to it. */
 export interface Origin {
   readonly key: string;
   readonly offset: bigint;
 }
-
-/** Where words that were assigned come from, at a place in the code. */
-export type OriginsMark = ReadonlyMap<number, Origin>;
 
 const MOST_STEPS = 12;
 const LOCAL_GET = 0x20;
@@ -50,7 +48,7 @@ export function readFrom<E extends Expr>(word: number, value: E): E {
 export class Origins {
   /** Words of memory 0 by the local that they are in. */
   readonly #words = new Map<number, number>();
-  #assigned = new Map<number, Origin>();
+  readonly #assigned = new RewindableMap<number, Origin>();
   #unknown = 0;
 
   /** A word is in a local. */
@@ -64,13 +62,13 @@ export class Origins {
   }
 
   /** What has been assigned so far. */
-  mark(): OriginsMark {
-    return new Map(this.#assigned);
+  mark(): MapMark {
+    return this.#assigned.mark();
   }
 
   /** Goes back to what had been assigned. */
-  rewind(mark: OriginsMark): void {
-    this.#assigned = new Map(mark);
+  rewind(mark: MapMark): void {
+    this.#assigned.rewind(mark);
   }
 
   /** Another block begins. */

@@ -40,23 +40,18 @@ import {
 } from "../wasm/mod.ts";
 import { effectOf } from "./effects.ts";
 import { LateNote } from "../late_note.ts";
-import type { OriginsMark } from "./origins.ts";
 import { KnownPages, type PagesMark } from "./pages.ts";
-import {
-  FLAG_WORDS,
-  FlagStore,
-  type FlagWord,
-  type RegionState,
-  type RegistersMark,
-} from "./region_state.ts";
+import { FLAG_WORDS, FlagStore, type RegionState } from "./region_state.ts";
+import type { MapMark } from "./rewindable_map.ts";
 import { StateInPlace } from "./state_in_place.ts";
 import { isPure, localsOf, StateLocals, Unsupported } from "./state_locals.ts";
 
 /** What is known at a place in the code. */
 interface Known {
-  readonly origins: OriginsMark;
+  readonly flags: MapMark;
+  readonly origins: MapMark;
   readonly pages: PagesMark;
-  readonly registers: RegistersMark;
+  readonly registers: MapMark;
   readonly stack: StackMark;
 }
 
@@ -289,18 +284,17 @@ export class RegionFunction extends FunctionBuilder {
   instruction(first: number, emit: (end: Label) => void): void {
     this.#first = first;
     const mark = this.mark();
-    const before = new Map(this.#state.pending);
     const known = this.#mark();
     try {
       this.#attempt(emit, false);
     } catch (error) {
-      this.#takeBack(mark, before, known);
+      this.#takeBack(mark, known);
       if (!(error instanceof ConditionalFlags)) throw error;
       try {
         this.settleFlags();
         this.#attempt(emit, true);
       } catch (again) {
-        this.#takeBack(mark, before, known);
+        this.#takeBack(mark, known);
         throw again;
       }
     }
@@ -308,6 +302,7 @@ export class RegionFunction extends FunctionBuilder {
 
   #mark(): Known {
     return {
+      flags: this.#state.pending.mark(),
       origins: this.#state.origins.mark(),
       pages: this.#pages.mark(),
       registers: this.#state.mark(),
@@ -315,21 +310,17 @@ export class RegionFunction extends FunctionBuilder {
     };
   }
 
-  #goBack({ origins, pages, registers, stack }: Known): void {
+  #goBack({ flags, origins, pages, registers, stack }: Known): void {
+    this.#state.pending.rewind(flags);
     this.#state.origins.rewind(origins);
     this.#stack.rewind(stack);
     this.#pages.rewind(pages);
     this.#state.rewind(registers);
   }
 
-  #takeBack(
-    mark: Mark,
-    pending: ReadonlyMap<FlagWord, I64>,
-    known: Known,
-  ): void {
+  #takeBack(mark: Mark, known: Known): void {
     this.rewind(mark);
     this.#goBack(known);
-    this.#setPending(pending);
   }
 
   #attempt(emit: (end: Label) => void, isDirect: boolean): void {
@@ -353,6 +344,7 @@ export class RegionFunction extends FunctionBuilder {
 
   // Lets go of the locals that no flag word is still to be made from.
   #recycle(made: readonly Local[]): void {
+    if (made.length === 0 && this.#pinned.length === 0) return;
     if (this.#state.pending.size === 0) {
       this.release(this.#pinned);
       this.release(made);
@@ -377,7 +369,6 @@ export class RegionFunction extends FunctionBuilder {
 
   /** Runs `body` for a path that does not come back to what is emitted after it. */
   path(body: () => void): void {
-    const pending = new Map(this.#state.pending);
     const pinned = this.#pinned;
     const base = this.#base;
     const isDirect = this.#isDirect;
@@ -391,12 +382,6 @@ export class RegionFunction extends FunctionBuilder {
     this.#pinned = pinned;
     this.#base = base;
     this.#isDirect = isDirect;
-    this.#setPending(pending);
-  }
-
-  #setPending(pending: ReadonlyMap<FlagWord, I64>): void {
-    this.#state.pending.clear();
-    for (const [word, value] of pending) this.#state.pending.set(word, value);
   }
 
   /** The instruction goes on at its end from inside it. */

@@ -9,6 +9,7 @@ import {
   type Width,
 } from "../wasm/mod.ts";
 import type { Origins } from "./origins.ts";
+import type { MapMark, RewindableMap } from "./rewindable_map.ts";
 
 /** The two words of the lazy flags. */
 export type FlagWord = typeof FLAG_RESULT | typeof FLAG_CARRY;
@@ -35,15 +36,12 @@ export function lowBytes(value: I64, width: Width): I64 {
     : value.and(width === 2 ? 0xffff : 0xff);
 }
 
-/** What is known of registers at a place in the code. */
-export type RegistersMark = ReadonlyMap<number, number>;
-
 /** Memory 0 with what a region keeps of it elsewhere. */
 export interface RegionState extends Memory<"i32"> {
   /** Where values come from. */
   readonly origins: Origins;
   /** Flag words that were put off, by address. */
-  readonly pending: Map<FlagWord, I64>;
+  readonly pending: RewindableMap<FlagWord, I64>;
   /** Is called where the x87's TOP or tags are stored one at a time, as MMX does. */
   onStack: () => void;
   /** Assigns a word now. */
@@ -53,9 +51,9 @@ export interface RegionState extends Memory<"i32"> {
   /** Another block begins. */
   beginBlock(): void;
   /** What is known of registers now. */
-  mark(): RegistersMark;
+  mark(): MapMark;
   /** Goes back to what was known. */
-  rewind(mark: RegistersMark): void;
+  rewind(mark: MapMark): void;
   /** Loads what is kept here. */
   enter(): void;
   /** Stores what was written. */

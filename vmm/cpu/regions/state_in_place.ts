@@ -21,15 +21,13 @@ import {
   type FlagWord,
   lowBytes,
   type RegionState,
-  type RegistersMark,
 } from "./region_state.ts";
+import { type MapMark, RewindableMap } from "./rewindable_map.ts";
 import { constantAddress, Unsupported } from "./vector_locals.ts";
-
-const NOTHING: RegistersMark = new Map();
 
 /** Memory 0 with registers in it. */
 export class StateInPlace extends Memory<"i32"> implements RegionState {
-  readonly pending = new Map<FlagWord, I64>();
+  readonly pending = new RewindableMap<FlagWord, I64>();
   readonly origins = new Origins();
 
   onStack = () => {};
@@ -114,8 +112,8 @@ export class StateInPlace extends Memory<"i32"> implements RegionState {
   beginBlock(): void {
     this.origins.forget();
   }
-  mark(): RegistersMark {
-    return NOTHING;
+  mark(): MapMark {
+    return 0;
   }
   rewind(): void {}
   enter(): void {}

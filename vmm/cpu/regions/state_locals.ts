@@ -33,8 +33,8 @@ import {
   type FlagWord,
   lowBytes,
   type RegionState,
-  type RegistersMark,
 } from "./region_state.ts";
+import { type MapMark, RewindableMap } from "./rewindable_map.ts";
 import {
   constantAddress,
   setLocal,
@@ -67,11 +67,11 @@ const MASKS: Readonly<Record<Width, I64>> = {
 /** Memory 0 with registers in locals. */
 export class StateLocals extends VectorLocals implements RegionState {
   readonly #words = new Map<number, Word>();
-  readonly pending = new Map<FlagWord, I64>();
+  readonly pending = new RewindableMap<FlagWord, I64>();
   /** Where values come from. */
   readonly origins = new Origins();
   /** How many low bits of registers may be set, where that is less than all. */
-  #bits = new Map<number, number>();
+  readonly #bits = new RewindableMap<number, number>();
   /** Whether what is emitted here runs once, and before the rest of its block. */
   readonly #isStraight: () => boolean;
   onStack = () => {};
@@ -88,15 +88,15 @@ export class StateLocals extends VectorLocals implements RegionState {
 
   beginBlock(): void {
     this.origins.forget();
-    this.#bits = new Map();
+    this.#bits.clear();
   }
 
-  mark(): RegistersMark {
-    return new Map(this.#bits);
+  mark(): MapMark {
+    return this.#bits.mark();
   }
 
-  rewind(mark: RegistersMark): void {
-    this.#bits = new Map(mark);
+  rewind(mark: MapMark): void {
+    this.#bits.rewind(mark);
   }
 
   #word(at: number, type: ValType = "i64"): Word {
