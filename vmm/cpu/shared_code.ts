@@ -129,8 +129,9 @@ export class SharedCode {
   #receiver: CodeReceiver | undefined;
   // Pages, and the place of the last message of each, for each other thread.
   readonly #told = new Int32Array(2 * TOLD * MAX_CODE_THREADS).fill(-1);
-  // Pages that are being decoded, and whether they are to be dropped when that is done.
-  readonly #decoding = new Map<number, boolean>();
+  // Pages that are being decoded, one or two, and those to be dropped when that is done.
+  readonly #decoding: number[] = [];
+  readonly #written: number[] = [];
 
   /**
    * @param thread number of the thread that this is for, or -1 for one that only
@@ -169,7 +170,7 @@ export class SharedCode {
    */
   claim(page: number): boolean {
     const at = page * PAGE_WORDS;
-    if (!this.#decoding.has(page)) this.#decoding.set(page, false);
+    if (!this.#decoding.includes(page)) this.#decoding.push(page);
     const before = Atomics.or(this.#pages, at, this.#own);
     if ((before & this.#own) !== 0) return false;
     if ((before & SETTLED) === 0) this.#settle(page);
@@ -181,10 +182,9 @@ export class SharedCode {
    * it may have seen in part: it drops them as soon as what it decoded has run once.
    */
   decoded(): void {
-    const pages = [...this.#decoding];
-    this.#decoding.clear();
-    for (const [page, isWritten] of pages) {
-      if (!isWritten) continue;
+    this.#decoding.length = 0;
+    if (this.#written.length === 0) return;
+    for (const page of this.#written.splice(0)) {
       this.#post(this.#thread, page << KIND_BITS | DROP);
       this.#peers.kick(this.#thread);
     }
@@ -365,8 +365,8 @@ export class SharedCode {
   }
 
   #drop(page: number): void {
-    if (this.#decoding.has(page)) {
-      this.#decoding.set(page, true);
+    if (this.#decoding.includes(page)) {
+      if (!this.#written.includes(page)) this.#written.push(page);
       return;
     }
     this.release(page);

@@ -336,4 +336,4 @@ export const MXCSR_LOADS: ReadonlyMap<Mnemonic, number> = new Map([
  * processor's own (SDM volume 3, 5.3).
  */
 export const IN_PARTS =
-  /^(F(ld|stp)_m80fp|Fb(ld|stp)_|F(nstenv|ldenv|nsave|rstor)_|Bound_|L[defgs]s_|(Call|Jmp)_m16)/;
+  /^(F(ld|stp)_m80fp|Fb(ld|stp)_|F(nstenv|ldenv|nsave|rstor)_|Fx(save|rstor)_|Bound_|L[defgs]s_|(Call|Jmp)_m16)/;

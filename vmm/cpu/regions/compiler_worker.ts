@@ -12,9 +12,9 @@ const scope = self as unknown as {
   onmessage: ((event: MessageEvent<CompilerStart | "build">) => void) | null;
   postMessage(message: WebAssembly.Module): void;
 };
-let before = Promise.resolve();
+let work = Promise.resolve();
 scope.onmessage = ({ data }) => {
-  before = before.then(() => data === "build" ? build() : serve(data));
+  work = work.then(() => data === "build" ? build() : serve(data));
 };
 
 async function build(): Promise<void> {
