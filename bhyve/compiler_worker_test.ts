@@ -1,4 +1,4 @@
-import { assert, assertStrictEquals } from "@std/assert";
+import { assert, assertEquals, assertStrictEquals } from "@std/assert";
 import { CompilerWorker, startAhead } from "./compiler_worker.ts";
 
 Deno.test("the runtime is built ahead, once for all machines", async () => {
@@ -11,4 +11,16 @@ Deno.test("the runtime is built ahead, once for all machines", async () => {
   assertStrictEquals(await second.runtime, runtime);
   first.end();
   second.end();
+});
+
+Deno.test("a thread that waits for work ends with its machine", async () => {
+  const program = new URL("_ended_compiler.ts", import.meta.url).pathname;
+  const child = new Deno.Command(Deno.execPath(), {
+    args: ["run", "-A", "--no-check", program],
+    env: { BHYVE_JIT: "" },
+  }).spawn();
+  const limit = setTimeout(() => child.kill("SIGKILL"), 60_000);
+  const { success } = await child.status;
+  clearTimeout(limit);
+  assertEquals(success, true);
 });

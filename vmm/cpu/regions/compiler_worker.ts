@@ -3,7 +3,7 @@
 // needed, since what is kept of an earlier run is there sooner.
 
 import { KeptRuntime } from "../kept_runtime.ts";
-import type { CompilerStart } from "./compiler.ts";
+import { BELL, type CompilerStart } from "./compiler.ts";
 
 // Errors tell how to go on, many times a second: nobody looks at their stacks.
 Error.stackTraceLimit = 0;
@@ -33,11 +33,12 @@ async function build(): Promise<void> {
 
 async function serve({ bell, cpus }: CompilerStart): Promise<void> {
   const { Customer } = await import("./customer.ts");
-  const rings = new Int32Array(bell);
+  const words = new Int32Array(bell);
   const customers = cpus.map((cpu) => new Customer(cpu));
   for (;;) {
-    const before = Atomics.load(rings, 0);
+    const before = Atomics.load(words, BELL.RINGS);
+    if (Atomics.load(words, BELL.ENDED) !== 0) return;
     for (const customer of customers) customer.serve();
-    Atomics.wait(rings, 0, before);
+    Atomics.wait(words, BELL.RINGS, before);
   }
 }
