@@ -13,8 +13,17 @@ Deno.test("the runtime is built ahead, once for all machines", async () => {
   second.end();
 });
 
-Deno.test("a thread that waits for work ends with its machine", async () => {
-  const program = new URL("_ended_compiler.ts", import.meta.url).pathname;
+for (
+  const [what, name] of [
+    ["the compiling thread, which waits for work", "_ended_compiler.ts"],
+    ["sleeping vCPUs", "_terminated_machine.ts"],
+  ] as const
+) {
+  Deno.test(`threads end with their machine: ${what}`, () => endsItself(name));
+}
+
+async function endsItself(name: string): Promise<void> {
+  const program = new URL(name, import.meta.url).pathname;
   const child = new Deno.Command(Deno.execPath(), {
     args: ["run", "-A", "--no-check", program],
     env: { BHYVE_JIT: "" },
@@ -23,4 +32,4 @@ Deno.test("a thread that waits for work ends with its machine", async () => {
   const { success } = await child.status;
   clearTimeout(limit);
   assertEquals(success, true);
-});
+}

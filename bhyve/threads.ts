@@ -164,6 +164,8 @@ export class MachineThreads {
 
   /** Ends the machine's threads at once. */
   terminate(): void {
+    // Deno 2.9 cannot end a thread that waits.
+    this.#board.suspendOnce(SUSPEND.DESTROY);
     this.#end({ kind: "suspended", how: SUSPEND.DESTROY });
   }
 
