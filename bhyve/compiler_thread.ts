@@ -1,9 +1,13 @@
 // The thread that builds what a machine's vCPUs start with and compiles for them, and what
 // BHYVE_JIT in the environment asks for: see `parseCompile` and `parseLog`.
 
-import { BELL } from "../vmm/cpu/regions/compiler.ts";
 import { parseCompile, type RegionOptions } from "../vmm/cpu/regions/limits.ts";
-import { type MailMemory, mailMemory } from "../vmm/cpu/regions/mail.ts";
+import {
+  createBell,
+  type MailMemory,
+  mailMemory,
+  ringTheEnd,
+} from "../vmm/cpu/regions/mail.ts";
 import type { RegionStatistics } from "../vmm/cpu/regions/tier.ts";
 import { CompileLog, parseLog, sayTo } from "./compile_log.ts";
 import { CompilerWorker } from "./compiler_worker.ts";
@@ -40,7 +44,7 @@ export class CompilerThread {
   readonly starts: readonly CompileStart[];
   /** What it builds first: the code that every vCPU starts with. */
   readonly runtime: Promise<WebAssembly.Module | undefined>;
-  readonly #bell: Int32Array<SharedArrayBuffer>;
+  readonly #bell = createBell();
   readonly #log: CompileLog | undefined;
   readonly #worker: CompilerWorker;
 
@@ -53,8 +57,7 @@ export class CompilerThread {
     const tells = log !== undefined;
     this.#log = log;
     const isWanted = typeof compile !== "boolean" && !compile.sync;
-    const bell = new SharedArrayBuffer(8);
-    this.#bell = new Int32Array(bell);
+    const bell = this.#bell;
     const cpus = (isWanted ? states : []).map(({ buffer }) => ({
       state: buffer as SharedArrayBuffer,
       mail: mailMemory(bell),
@@ -79,9 +82,7 @@ export class CompilerThread {
   end(): void {
     this.#log?.end();
     // Deno 2.9 cannot end a thread that waits.
-    Atomics.store(this.#bell, BELL.ENDED, 1);
-    Atomics.add(this.#bell, BELL.RINGS, 1);
-    Atomics.notify(this.#bell, BELL.RINGS);
+    ringTheEnd(this.#bell);
     this.#worker.end();
   }
 }

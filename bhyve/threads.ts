@@ -147,6 +147,8 @@ export class MachineThreads {
   #end(end: MachineEnd): void {
     if (this.#isEnded) return;
     this.#isEnded = true;
+    // Deno 2.9 cannot end a thread that waits.
+    this.#board.suspendOnce(SUSPEND.DESTROY);
     this.#crew.end();
     this.#ended.resolve(end);
   }
@@ -164,8 +166,6 @@ export class MachineThreads {
 
   /** Ends the machine's threads at once. */
   terminate(): void {
-    // Deno 2.9 cannot end a thread that waits.
-    this.#board.suspendOnce(SUSPEND.DESTROY);
     this.#end({ kind: "suspended", how: SUSPEND.DESTROY });
   }
 

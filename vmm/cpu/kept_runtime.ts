@@ -45,9 +45,7 @@ async function digestOf(files: readonly URL[]): Promise<string> {
     all.set(part, at);
     at += part.length;
   }
-  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", all));
-  return Array.from(digest, (byte) => byte.toString(16).padStart(2, "0"))
-    .join("");
+  return new Uint8Array(await crypto.subtle.digest("SHA-256", all)).join();
 }
 
 /** Where a program from sources keeps its runtime. */

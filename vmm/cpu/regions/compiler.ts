@@ -5,12 +5,9 @@ import type { WantedHandler } from "../handlers.ts";
 import { Asker, type MailMemory } from "./mail.ts";
 import type { BatchPlan } from "./plan.ts";
 
-/** The words of the bell: one that changes with every question, and one that is 1 at the end. */
-export const BELL = { RINGS: 0, ENDED: 1 } as const;
-
 /** What the thread is sent to compile regions. */
 export interface CompilerStart {
-  /** what wakes it: see `BELL` */
+  /** what wakes it */
   readonly bell: SharedArrayBuffer;
   /** the processors that it compiles regions for: their memories 0 and mail */
   readonly cpus: readonly {

@@ -3,7 +3,8 @@
 // needed, since what is kept of an earlier run is there sooner.
 
 import { KeptRuntime } from "../kept_runtime.ts";
-import { BELL, type CompilerStart } from "./compiler.ts";
+import type { CompilerStart } from "./compiler.ts";
+import { BELL } from "./mail.ts";
 
 // Errors tell how to go on, many times a second: nobody looks at their stacks.
 Error.stackTraceLimit = 0;

@@ -16,12 +16,34 @@ const WORDS = 5;
 const MOST_BYTES = 4 << 20;
 const FAILURE = -1;
 
+/** The words of a bell: one that changes with every ring, one that is 1 at the end. */
+export const BELL = { RINGS: 0, ENDED: 1 } as const;
+const BELL_WORDS = 2;
+
+/** Makes a bell. */
+export function createBell(): SharedArrayBuffer {
+  return new SharedArrayBuffer(BELL_WORDS * 4);
+}
+
+/** Wakes whoever waits for a bell. */
+function ring(words: Int32Array): void {
+  Atomics.add(words, BELL.RINGS, 1);
+  Atomics.notify(words, BELL.RINGS);
+}
+
+/** Tells whoever waits for a bell that there will be nothing more. */
+export function ringTheEnd(bell: SharedArrayBuffer): void {
+  const words = new Int32Array(bell);
+  Atomics.store(words, BELL.ENDED, 1);
+  ring(words);
+}
+
 /** The shared memory of both sides. */
 export interface MailMemory {
   readonly control: SharedArrayBuffer;
   readonly question: SharedArrayBuffer;
   readonly answer: SharedArrayBuffer;
-  /** one word that several pairs share: it changes with every question */
+  /** what wakes the side that answers, which several pairs may share: see `BELL` */
   readonly bell: SharedArrayBuffer;
 }
 
@@ -55,8 +77,7 @@ export class Asker {
     this.#question.set(question);
     this.#control[WORD.ASKED_LENGTH] = question.length;
     Atomics.store(this.#control, WORD.ASKED, 1);
-    Atomics.add(this.#bell, 0, 1);
-    Atomics.notify(this.#bell, 0);
+    ring(this.#bell);
     return true;
   }
 
